@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config of a gateway. The zero value works.
+type Config struct {
+	Name    string                // names this gateway in records and logs; empty: random
+	Log     *slog.Logger          // nil: no log
+	Metrics prometheus.Registerer // nil: no metrics
+
+	Window      time.Duration // most audio that a session keeps for sending again; 0: 60 s
+	WindowBytes int           // the same in bytes; 0: 8 MiB
+	Share       time.Duration // how long a frame waits for others to share its message; 0: not at all, frames already waiting share
+	Grace       time.Duration // how long a session outlives its client's broken connection; 0: 15 s
+	ClaimWait   time.Duration // how long a session waits for a worker with room; 0: 60 s
+	EndWait     time.Duration // how long an ending session waits for its last finals; 0: 60 s
+	DrainWait   time.Duration // how long a stopping gateway waits for its sessions; 0: 15 s
+	MaxMessage  int64         // largest message of a client in bytes; 0: 1 MiB
+	MaxSources  int           // most sources of one session; 0: 256
+	MaxSessions int           // most sessions of this gateway; 0: 10,000
+	SendBuffer  int           // most bytes waiting for a slow client; 0: 1 MiB. Interims are shed first
+}
+
+func (c Config) withDefaults() Config {
+	c.Window = or(c.Window, 60*time.Second)
+	c.WindowBytes = or(c.WindowBytes, 8<<20)
+	c.Grace = or(c.Grace, 15*time.Second)
+	c.ClaimWait = or(c.ClaimWait, 60*time.Second)
+	c.EndWait = or(c.EndWait, 60*time.Second)
+	c.DrainWait = or(c.DrainWait, 15*time.Second)
+	c.MaxMessage = or(c.MaxMessage, 1<<20)
+	c.MaxSources = or(c.MaxSources, 256)
+	c.MaxSessions = or(c.MaxSessions, 10_000)
+	c.SendBuffer = or(c.SendBuffer, 1<<20)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+		min  time.Duration
+		max  time.Duration
+	}{
+		{"Window", c.Window, time.Second, 10 * time.Minute},
+		{"Share", c.Share, 0, time.Second},
+		{"Grace", c.Grace, 100 * time.Millisecond, time.Hour},
+		{"ClaimWait", c.ClaimWait, 100 * time.Millisecond, time.Hour},
+		{"EndWait", c.EndWait, 100 * time.Millisecond, time.Hour},
+		{"DrainWait", c.DrainWait, 100 * time.Millisecond, time.Hour},
+	} {
+		if d.v < d.min || d.v > d.max {
+			errs = append(errs, fmt.Errorf("gateway %s is %v, allowed are %v to %v", d.name, d.v, d.min, d.max))
+		}
+	}
+	for _, n := range []struct {
+		name string
+		v    int64
+		min  int64
+	}{
+		{"WindowBytes", int64(c.WindowBytes), 64 << 10},
+		{"MaxMessage", c.MaxMessage, 1 << 10},
+		{"MaxSources", int64(c.MaxSources), 1},
+		{"MaxSessions", int64(c.MaxSessions), 1},
+		{"SendBuffer", int64(c.SendBuffer), 4 << 10},
+	} {
+		if n.v < n.min {
+			errs = append(errs, fmt.Errorf("gateway %s is %d, allowed are %d and more", n.name, n.v, n.min))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}

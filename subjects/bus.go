@@ -1,0 +1,178 @@
+package subjects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrIncompatible is wrapped where a server has a stream or bucket of ours that
+// differs from what the protocol needs.
+var ErrIncompatible = errors.New("incompatible stream or bucket")
+
+// BusConfig sizes the streams and buckets. The zero value works.
+type BusConfig struct {
+	Replicas        int           // of each stream; 0: 1. Three survive the loss of a server
+	ResultsAge      time.Duration // how long results are kept; 0: 24 h
+	ResultsBytes    int64         // most bytes of results; 0: 1 GiB. A full store refuses, it never discards
+	ResultsEach     int64         // most results of one session; 0: 100,000
+	WorkerExpiry    time.Duration // a worker that has not reported for so long is gone; 0: 10 s
+	TombstoneExpiry time.Duration // how long the deletion of a key is remembered; 0: 5 s
+}
+
+func (c BusConfig) withDefaults() BusConfig {
+	if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+	if c.ResultsAge == 0 {
+		c.ResultsAge = 24 * time.Hour
+	}
+	if c.ResultsBytes == 0 {
+		c.ResultsBytes = 1 << 30
+	}
+	if c.ResultsEach == 0 {
+		c.ResultsEach = 100_000
+	}
+	if c.WorkerExpiry == 0 {
+		c.WorkerExpiry = 10 * time.Second
+	}
+	if c.TombstoneExpiry == 0 {
+		c.TombstoneExpiry = 5 * time.Second
+	}
+	return c
+}
+
+// Bus is a server made ready: handles to what Ensure created or checked.
+type Bus struct {
+	Results  jetstream.Stream   // fenced results of every session
+	Sessions jetstream.KeyValue // one Record a live session
+	Workers  jetstream.KeyValue // one WorkerReport a live worker
+}
+
+// Ensure creates the streams and buckets that are missing and checks that those
+// which exist are compatible: sizes and ages may differ, what the protocol rests on
+// may not. Any number of processes may call it at once.
+func Ensure(ctx context.Context, js jetstream.JetStream, cfg BusConfig) (*Bus, error) {
+	cfg = cfg.withDefaults()
+	results, err := ensureResults(ctx, js, cfg)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := ensureBucket(ctx, js, sessionsConfig(cfg))
+	if err != nil {
+		return nil, err
+	}
+	workers, err := ensureBucket(ctx, js, workersConfig(cfg))
+	if err != nil {
+		return nil, err
+	}
+	return &Bus{Results: results, Sessions: sessions, Workers: workers}, nil
+}
+
+func resultsConfig(cfg BusConfig) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        ResultsStream,
+		Description: "Stenobus: what was recognised, and by whom, in one order per session",
+		Subjects:    []string{AllResults},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Replicas:    cfg.Replicas,
+		MaxAge:      cfg.ResultsAge,
+		MaxBytes:    cfg.ResultsBytes,
+		// A full store that discarded old messages would eat other sessions' data.
+		Discard:              jetstream.DiscardNew,
+		DiscardNewPerSubject: true,
+		MaxMsgsPerSubject:    cfg.ResultsEach,
+		RePublish: &jetstream.RePublish{
+			Source:      AllResults,
+			Destination: inboxPrefix + "{{wildcard(1)}}." + string(ChannelResult),
+		},
+		// Direct gets may be answered by a stale follower, and a checkpoint must not be.
+		AllowDirect: false,
+	}
+}
+
+func sessionsConfig(cfg BusConfig) jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:         SessionsBucket,
+		Description:    "Stenobus: who owns each live session",
+		History:        1,
+		Storage:        jetstream.FileStorage,
+		Replicas:       cfg.Replicas,
+		LimitMarkerTTL: cfg.TombstoneExpiry,
+	}
+}
+
+func workersConfig(cfg BusConfig) jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:         WorkersBucket,
+		Description:    "Stenobus: the live workers and their load",
+		History:        1,
+		Storage:        jetstream.MemoryStorage,
+		Replicas:       cfg.Replicas,
+		TTL:            cfg.WorkerExpiry,
+		LimitMarkerTTL: cfg.TombstoneExpiry,
+	}
+}
+
+func ensureResults(ctx context.Context, js jetstream.JetStream, cfg BusConfig) (jetstream.Stream, error) {
+	want := resultsConfig(cfg)
+	s, err := js.CreateStream(ctx, want)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		s, err = js.Stream(ctx, want.Name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", want.Name, err)
+	}
+	return s, compatible(want, s.CachedInfo().Config)
+}
+
+func compatible(want, have jetstream.StreamConfig) error {
+	bad := func(field string, w, h any) error {
+		return fmt.Errorf("%w: %s has %s %v, the protocol needs %v", ErrIncompatible, want.Name, field, h, w)
+	}
+	switch {
+	case !slices.Equal(want.Subjects, have.Subjects):
+		return bad("subjects", want.Subjects, have.Subjects)
+	case have.RePublish == nil || have.RePublish.Source != want.RePublish.Source ||
+		have.RePublish.Destination != want.RePublish.Destination || have.RePublish.HeadersOnly:
+		return bad("republish", *want.RePublish, have.RePublish)
+	case have.Retention != want.Retention:
+		return bad("retention", want.Retention, have.Retention)
+	case have.Discard != want.Discard:
+		return bad("discard", want.Discard, have.Discard)
+	case have.AllowDirect:
+		return bad("allow_direct", want.AllowDirect, have.AllowDirect)
+	case have.Sealed:
+		return bad("sealed", false, true)
+	}
+	return nil
+}
+
+func ensureBucket(ctx context.Context, js jetstream.JetStream, want jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	kv, err := js.CreateKeyValue(ctx, want)
+	if errors.Is(err, jetstream.ErrBucketExists) {
+		kv, err = js.KeyValue(ctx, want.Bucket)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", want.Bucket, err)
+	}
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", want.Bucket, err)
+	}
+	if status.History() != int64(want.History) {
+		return nil, fmt.Errorf("%w: %s has history %d, the protocol needs %d", ErrIncompatible, want.Bucket, status.History(), want.History)
+	}
+	if status.LimitMarkerTTL() <= 0 {
+		return nil, fmt.Errorf("%w: %s has no limit marker TTL, the protocol needs one so that keys can expire", ErrIncompatible, want.Bucket)
+	}
+	if (status.TTL() > 0) != (want.TTL > 0) {
+		return nil, fmt.Errorf("%w: %s has expiry %v, the protocol needs %v", ErrIncompatible, want.Bucket, status.TTL(), want.TTL)
+	}
+	return kv, nil
+}

@@ -1,0 +1,168 @@
+package subjects
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Options are a client's wishes, as the gateway read them from its request.
+type Options struct {
+	Engine   string            `json:"engine,omitempty"`   // name of the engine; empty: any
+	Language string            `json:"language,omitempty"` // BCP 47 tag; empty: the engine's default
+	Labels   map[string]string `json:"labels,omitempty"`   // a worker must carry all of these
+	Tags     []string          `json:"tags,omitempty"`     // passed on to providers and results
+	Extra    map[string]string `json:"extra,omitempty"`    // engine's own options by name
+	GraceMS  int64             `json:"grace_ms"`           // how long the session outlives its gateway, ms
+}
+
+// ClaimRequest asks a dispatcher to attach a client to a session, or, with an Epoch,
+// to move the session away from the owner of that epoch. It may be sent again: the
+// nonce tells a repetition from a second connection.
+type ClaimRequest struct {
+	V       int       `json:"v"`
+	Session SessionID `json:"session"`
+	Gateway string    `json:"gateway"`
+	Nonce   string    `json:"nonce"`  // one for each connection of a client
+	Reason  string    `json:"reason"` // open, or why the session must move
+	Stamp             // of the ownership to leave; zero to attach
+	Options Options   `json:"options"`
+}
+
+// ReasonOpen and ReasonResume are why a claim that is no move was granted.
+const (
+	ReasonOpen   = "open"
+	ReasonResume = "resume"
+)
+
+// Moves tells whether the claim is a move rather than an attach.
+func (c ClaimRequest) Moves() bool { return c.Epoch != 0 }
+
+// ClaimReply answers a claim: the stamp to use from now on, or why not.
+type ClaimReply struct {
+	V int `json:"v"`
+	Stamp
+	Worker WorkerID `json:"worker,omitempty"`
+	Error  *Error   `json:"error,omitempty"`
+}
+
+// KeepRequest renews or ends a session's record; the dispatcher answers with a KeepReply.
+type KeepRequest struct {
+	V       int       `json:"v"`
+	Session SessionID `json:"session"`
+	Worker  WorkerID  `json:"worker"`
+	Stamp
+}
+
+// KeepReply answers a KeepRequest.
+type KeepReply struct {
+	V     int    `json:"v"`
+	Error *Error `json:"error,omitempty"` // superseded: the record is another owner's by now
+}
+
+// Operations of a worker.
+const (
+	OpAssign  = "assign"  // take this session, or note its new attach
+	OpRelease = "release" // drop this session without a word, another worker has it
+	OpDrain   = "drain"   // take nothing more and hand over what you have
+)
+
+// WorkerRequest is what a dispatcher (or, to drain, an operator) asks of a worker.
+type WorkerRequest struct {
+	V       int       `json:"v"`
+	Op      string    `json:"op"`
+	Session SessionID `json:"session,omitempty"`
+	Gateway string    `json:"gateway,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Stamp
+	Options Options `json:"options"`
+}
+
+// WorkerReply answers a WorkerRequest.
+type WorkerReply struct {
+	V        int    `json:"v"`
+	Slots    int    `json:"slots"`    // sessions it may hold
+	Sessions int    `json:"sessions"` // sessions it holds, this one included
+	Error    *Error `json:"error,omitempty"`
+}
+
+// Codes of an Error. The list is closed within a major version.
+const (
+	CodeNoWorker    = "no_worker"   // nobody has room now; try again after RetryAfterMS
+	CodeUnsupported = "unsupported" // no worker known could ever serve these options
+	CodeSuperseded  = "superseded"  // a later attach, epoch or life has the session
+	CodeFull        = "full"        // this worker has no free slot
+	CodeDraining    = "draining"    // this worker takes nothing more
+	CodeEnded       = "ended"       // this life of the session is over
+	CodeBadRequest  = "bad_request" // the request itself is wrong
+	CodeVersion     = "version"     // another major version
+	CodeInternal    = "internal"    // the bus or a store failed; try again
+)
+
+// Error is a refusal that crosses the bus.
+type Error struct {
+	Code         string `json:"code"`
+	Message      string `json:"message"` // for people: names the rule and the numbers
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// Errorf makes an Error.
+func Errorf(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Record is the value of a session's key in the sessions bucket.
+type Record struct {
+	V       int       `json:"v"`
+	Stamp             // Life 0: this value created the record, its revision is the life
+	Nonce   string    `json:"nonce"`   // of the attach
+	Session SessionID `json:"session"` // as the client wrote it; the key is its token
+	Gateway string    `json:"gateway"` // of the attach
+	Worker  WorkerID  `json:"worker"`  // of the epoch
+	Reason  string    `json:"reason"`  // why the epoch began
+	Since   string    `json:"since"`   // when, RFC 3339
+	Options Options   `json:"options"`
+}
+
+// WorkerReport is the value of a worker's key in the workers bucket. It expires
+// unless repeated.
+type WorkerReport struct {
+	V        int               `json:"v"`
+	Worker   WorkerID          `json:"worker"`
+	Engines  []EngineReport    `json:"engines"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Slots    int               `json:"slots"`    // sessions it may hold
+	Sessions int               `json:"sessions"` // sessions it holds
+	Draining bool              `json:"draining,omitempty"`
+	Version  string            `json:"version"` // of the program
+	Since    string            `json:"since"`   // start of the worker, RFC 3339
+}
+
+// EngineReport is one engine of a worker.
+type EngineReport struct {
+	Name      string   `json:"name"`
+	Languages []string `json:"languages,omitempty"` // BCP 47 tags; absent: any
+}
+
+// DecodeDoc reads a document that carries its version in the field v, and refuses
+// another major version with an error that says both.
+func DecodeDoc[T any](what string, payload []byte) (T, error) {
+	var v T
+	var version struct {
+		V *int `json:"v"`
+	}
+	if err := json.Unmarshal(payload, &version); err != nil {
+		return v, fmt.Errorf("%w: %s: %w", ErrMessage, what, err)
+	}
+	if version.V == nil {
+		return v, fmt.Errorf("%w: %s without the field v", ErrMessage, what)
+	}
+	if *version.V != Version {
+		return v, fmt.Errorf("%w: %s has %d, this program speaks %d", ErrVersion, what, *version.V, Version)
+	}
+	if err := json.Unmarshal(payload, &v); err != nil {
+		return v, fmt.Errorf("%w: %s: %w", ErrMessage, what, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,162 @@
+package subjects
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Source describes one stream of audio in a session: a speaker, a track, a channel.
+type Source struct {
+	Source     uint32 `json:"source"`             // number, from 1, never reused in a life
+	Name       string `json:"name"`               // the client's name of it
+	Encoding   string `json:"encoding"`           // opus, ogg-opus or l16
+	SampleRate int    `json:"sample_rate"`        // samples/s
+	Channels   int    `json:"channels"`           // 1 or more
+	Language   string `json:"language,omitempty"` // BCP 47 tag; empty: the session's
+}
+
+// Skip is the payload of skip: frames that were accepted but will never be sent.
+type Skip struct {
+	Reason string            `json:"reason"` // see RefusedWindow and its siblings
+	Frames map[uint32]uint64 `json:"frames"` // by source: how many of the numbers were its frames
+}
+
+// Reasons for which an accepted frame is refused, as the ledger counts them.
+const (
+	RefusedWindow      = "window"      // the gateway's window was full: the frame was given up before a result covered it
+	RefusedLost        = "lost"        // the gateway that held it is gone
+	RefusedUndecodable = "undecodable" // the audio could not be decoded
+	RefusedEngine      = "engine"      // every engine failed on it
+)
+
+// End is the payload of end.
+type End struct {
+	Reason   string            `json:"reason"`   // why the session ends, see EndClient and its siblings
+	Accepted map[uint32]uint64 `json:"accepted"` // by source: frames that the gateway numbered
+}
+
+// Reasons for which a session ends.
+const (
+	EndClient      = "client_end"      // the client said so, or closed its socket cleanly
+	EndGrace       = "grace_expired"   // the client's connection broke and it did not come back
+	EndGatewayLost = "gateway_lost"    // no gateway spoke for the session any more
+	EndRefused     = "refused"         // the gateway gave the session up: bad input or a limit
+	EndWorker      = "worker_stopping" // the worker stopped and nobody took the session over
+)
+
+// Announce is the payload of announce: the state of the sources just before its number.
+type Announce struct {
+	Sources []Source `json:"sources"`
+}
+
+// Ready is the payload of ready: the session is this worker's, send.
+type Ready struct {
+	Worker  string            `json:"worker"`            // the worker's id
+	Probe   string            `json:"probe"`             // request here is answered while the worker lives; outside transcribe.>
+	Next    uint64            `json:"next"`              // number expected next; 0: the first not covered
+	Covered map[uint32]uint64 `json:"covered,omitempty"` // by source: last frame that stored results cover
+	Sources []Source          `json:"sources,omitempty"` // sources known to this worker
+	Log     uint64            `json:"log"`               // sequence of the last stored result
+	Begin   uint64            `json:"begin"`             // sequence of this life's first result
+}
+
+// Release is the payload of release.
+type Release struct {
+	Worker string `json:"worker"`
+	Reason string `json:"reason"`           // draining or engine
+	Detail string `json:"detail,omitempty"` // for people
+}
+
+// Reasons of a release, also of a move.
+const (
+	MoveDraining = "worker_draining" // the worker shuts down
+	MoveEngine   = "engine_failed"   // its engine failed and its retries are used up
+	MoveGone     = "worker_gone"     // nobody answers at the worker's probe
+	MoveSilent   = "worker_silent"   // the worker neither answers its probe nor acknowledges
+)
+
+// Word is one word of a hypothesis, on the session clock.
+type Word struct {
+	Text       string  `json:"text"`
+	StartMS    int64   `json:"start_ms"`
+	EndMS      int64   `json:"end_ms"`
+	Confidence float64 `json:"confidence,omitempty"` // 0 to 1; absent: unknown
+}
+
+// Utterance is what interims and finals have in common.
+type Utterance struct {
+	Source     uint32  `json:"source"`
+	Name       string  `json:"name"`      // the client's name of the source
+	Utterance  string  `json:"utterance"` // id shared by a final and its interims
+	Text       string  `json:"text"`
+	StartMS    int64   `json:"start_ms"` // on the session clock
+	EndMS      int64   `json:"end_ms"`
+	FirstFrame uint64  `json:"first_frame"` // number of the first frame heard in it
+	LastFrame  uint64  `json:"last_frame"`  // and of the last
+	Confidence float64 `json:"confidence,omitempty"`
+	Words      []Word  `json:"words,omitempty"`
+	Language   string  `json:"language,omitempty"`
+	Speaker    string  `json:"speaker,omitempty"`
+}
+
+// Interim is the payload of interim: the current hypothesis of a source. The latest wins.
+type Interim struct {
+	Utterance
+}
+
+// Progress is in every message of the results log: output and checkpoint are one message.
+type Progress struct {
+	Finals  uint64                       `json:"finals"`            // finals of this life so far, this one included
+	Covered map[uint32]uint64            `json:"covered"`           // by source: last frame covered or refused
+	Frames  map[uint32]uint64            `json:"frames"`            // by source: how many frames are covered
+	Refused map[uint32]map[string]uint64 `json:"refused,omitempty"` // by source and reason: how many were refused
+}
+
+// Owner is the payload of owner: from here on the results are this worker's.
+type Owner struct {
+	Progress
+	Worker string `json:"worker"`
+	Engine string `json:"engine"`
+	Reason string `json:"reason"` // open, resume or the reason of the move
+}
+
+// Final is the payload of final.
+type Final struct {
+	Progress
+	Utterance
+	Number uint64 `json:"n"` // number of this final in its life, from 1
+}
+
+// Mark is the payload of mark: frames are covered and held no words.
+type Mark struct {
+	Progress
+	Source     uint32 `json:"source"`
+	FirstFrame uint64 `json:"first_frame"`
+	LastFrame  uint64 `json:"last_frame"`
+}
+
+// Ended is the payload of ended. Unaccounted is accepted - covered - refused and is 0.
+type Ended struct {
+	Progress
+	Reason      string            `json:"reason"`
+	Accepted    map[uint32]uint64 `json:"accepted,omitempty"` // absent where no gateway was left to say it
+	Unaccounted int64             `json:"unaccounted"`
+}
+
+// Decode reads a payload into its type, naming the kind where it can't.
+func Decode[T any](kind Kind, payload []byte) (T, error) {
+	var v T
+	if err := json.Unmarshal(payload, &v); err != nil {
+		return v, fmt.Errorf("%w: payload of %s: %w", ErrMessage, kind, err)
+	}
+	return v, nil
+}
+
+// Encode writes a payload. The types of this package always encode.
+func Encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("subjects: encode %T: %v", v, err)) // a type that cannot be encoded is a bug of this package
+	}
+	return b
+}
