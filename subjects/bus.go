@@ -73,6 +73,33 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg BusConfig) (*Bus, e
 	return &Bus{Results: results, Sessions: sessions, Workers: workers}, nil
 }
 
+// Await calls Ensure until the server has JetStream ready, or ctx ends. What is
+// incompatible stays so and is returned at once. Between tries, one second apart,
+// busy hears the error, once for the same one.
+func Await(ctx context.Context, js jetstream.JetStream, cfg BusConfig, busy func(error)) (*Bus, error) {
+	last := ""
+	for {
+		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		bus, err := Ensure(try, js, cfg)
+		cancel()
+		if err == nil || errors.Is(err, ErrIncompatible) {
+			return bus, err
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		if err.Error() != last {
+			last = err.Error()
+			busy(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 func resultsConfig(cfg BusConfig) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        ResultsStream,

@@ -92,6 +92,7 @@ const (
 	CodeSuperseded  = "superseded"  // a later attach, epoch or life has the session
 	CodeFull        = "full"        // this worker has no free slot
 	CodeDraining    = "draining"    // this worker takes nothing more
+	CodeEnding      = "ending"      // this life's last results are being stored; try again after RetryAfterMS
 	CodeEnded       = "ended"       // this life of the session is over
 	CodeBadRequest  = "bad_request" // the request itself is wrong
 	CodeVersion     = "version"     // another major version

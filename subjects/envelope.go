@@ -17,6 +17,9 @@ const Version = 1
 //	Stenobus: 1 frames life=12 epoch=1 attach=1 n=101 frames=1/120/31456/2040
 const HeaderName = "Stenobus"
 
+// SourceHeader is the NATS header of a start message: the Source that begins, as JSON.
+const SourceHeader = "Stenobus-Source"
+
 // Errors of messages; every refusal wraps one of them and names the field.
 var (
 	ErrMessage = errors.New("bad message")
@@ -30,7 +33,7 @@ type Kind string
 // numbered: with the frames they make one count without gaps.
 const (
 	KindFrames   Kind = "frames"   // n, frames; payload: the frames' bytes one after another
-	KindStart    Kind = "start"    // n; payload: Source. Also says that a known source goes on in another format
+	KindStart    Kind = "start"    // a frames message of one frame, with which a source begins or goes on in another format: header SourceHeader
 	KindStop     Kind = "stop"     // n, source: no more audio of it, finalise and forget it
 	KindFlush    Kind = "flush"    // n, source: finalise what was spoken, go on
 	KindSkip     Kind = "skip"     // n, to; payload: Skip. These numbers will never come
@@ -74,6 +77,7 @@ type Envelope struct {
 	Source uint32 // the source's number
 	Log    uint64 // sequence in the results stream
 	Frames []FrameInfo
+	Starts *Source // of start
 }
 
 // FrameInfo describes one frame of a frames message. Written source/size/packet/at.
@@ -208,7 +212,11 @@ func (e *Envelope) check() error {
 		if e.N == 0 || len(e.Frames) == 0 {
 			return fmt.Errorf("%w: frames needs the fields n and frames", ErrMessage)
 		}
-	case KindStart, KindEnd, KindAnnounce:
+	case KindStart:
+		if e.N == 0 || len(e.Frames) != 1 {
+			return fmt.Errorf("%w: start needs the fields n and frames, of one frame", ErrMessage)
+		}
+	case KindEnd, KindAnnounce:
 		if e.N == 0 {
 			return fmt.Errorf("%w: %s needs the field n", ErrMessage, e.Kind)
 		}
@@ -261,11 +269,15 @@ func parseFrameInfo(item string) (FrameInfo, error) {
 // Msg makes the message for subject.
 func (e *Envelope) Msg(subject string, payload []byte) *nats.Msg {
 	text := e.AppendTo(make([]byte, 0, 96+28*len(e.Frames)))
-	return &nats.Msg{
+	m := &nats.Msg{
 		Subject: subject,
 		Header:  nats.Header{HeaderName: []string{string(text)}},
 		Data:    payload,
 	}
+	if e.Starts != nil {
+		m.Header[SourceHeader] = []string{string(Encode(e.Starts))}
+	}
+	return m
 }
 
 // ParseMsg reads the envelope of a message into e and checks that the frames'
@@ -278,7 +290,13 @@ func (e *Envelope) ParseMsg(m *nats.Msg) error {
 	if err := e.Parse(values[0]); err != nil {
 		return err
 	}
-	if e.Kind != KindFrames {
+	switch e.Kind {
+	case KindFrames:
+	case KindStart:
+		if err := e.parseSource(m); err != nil {
+			return err
+		}
+	default:
 		return nil
 	}
 	total := 0
@@ -290,5 +308,21 @@ func (e *Envelope) ParseMsg(m *nats.Msg) error {
 	if total != len(m.Data) {
 		return fmt.Errorf("%w: frames of %d bytes in a payload of %d", ErrMessage, total, len(m.Data))
 	}
+	return nil
+}
+
+func (e *Envelope) parseSource(m *nats.Msg) error {
+	values := m.Header[SourceHeader]
+	if len(values) == 0 {
+		return fmt.Errorf("%w: start without header %s", ErrMessage, SourceHeader)
+	}
+	src, err := Decode[Source](e.Kind, []byte(values[0]))
+	if err != nil {
+		return err
+	}
+	if src.Source != e.Frames[0].Source {
+		return fmt.Errorf("%w: start of source %d with a frame of source %d", ErrMessage, src.Source, e.Frames[0].Source)
+	}
+	e.Starts = &src
 	return nil
 }

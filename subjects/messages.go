@@ -15,10 +15,16 @@ type Source struct {
 	Language   string `json:"language,omitempty"` // BCP 47 tag; empty: the session's
 }
 
-// Skip is the payload of skip: frames that were accepted but will never be sent.
+// Skip is the payload of skip: numbers that were given out but will never be sent.
 type Skip struct {
-	Reason string            `json:"reason"` // see RefusedWindow and its siblings
-	Frames map[uint32]uint64 `json:"frames"` // by source: how many of the numbers were its frames
+	Reason string `json:"reason"` // see RefusedWindow and its siblings
+	Runs   []Run  `json:"runs"`   // what the numbers were, in their order; the counts add up to the range
+}
+
+// Run is a number of entries in a row that belong to one source.
+type Run struct {
+	Source uint32 `json:"source"` // 0: session control, no frames
+	Count  uint64 `json:"count"`
 }
 
 // Reasons for which an accepted frame is refused, as the ledger counts them.
@@ -56,14 +62,15 @@ type Ready struct {
 	Next    uint64            `json:"next"`              // number expected next; 0: the first not covered
 	Covered map[uint32]uint64 `json:"covered,omitempty"` // by source: last frame that stored results cover
 	Sources []Source          `json:"sources,omitempty"` // sources known to this worker
+	AtMS    int64             `json:"at_ms"`             // the session clock at the newest frame, ms
 	Log     uint64            `json:"log"`               // sequence of the last stored result
-	Begin   uint64            `json:"begin"`             // sequence of this life's first result
+	Begin   uint64            `json:"begin"`             // last sequence of the log before this life, 0 if none
 }
 
 // Release is the payload of release.
 type Release struct {
 	Worker string `json:"worker"`
-	Reason string `json:"reason"`           // draining or engine
+	Reason string `json:"reason"`           // MoveDraining, MoveEngine or MoveEnded
 	Detail string `json:"detail,omitempty"` // for people
 }
 
@@ -72,6 +79,7 @@ const (
 	MoveDraining = "worker_draining" // the worker shuts down
 	MoveEngine   = "engine_failed"   // its engine failed and its retries are used up
 	MoveGone     = "worker_gone"     // nobody answers at the worker's probe
+	MoveEnded    = "life_ended"      // this life is over in the log: claim anew
 	MoveSilent   = "worker_silent"   // the worker neither answers its probe nor acknowledges
 )
 
@@ -106,6 +114,7 @@ type Interim struct {
 
 // Progress is in every message of the results log: output and checkpoint are one message.
 type Progress struct {
+	Begin   uint64                       `json:"begin"`             // last sequence of the log before this life, 0 if none
 	Finals  uint64                       `json:"finals"`            // finals of this life so far, this one included
 	Covered map[uint32]uint64            `json:"covered"`           // by source: last frame covered or refused
 	Frames  map[uint32]uint64            `json:"frames"`            // by source: how many frames are covered
