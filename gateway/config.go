@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"stenobus/subjects"
 )
 
 // Config of a gateway. The zero value works.
@@ -14,6 +16,8 @@ type Config struct {
 	Name    string                // names this gateway in records and logs; empty: random
 	Log     *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: no metrics
+	Bus     subjects.BusConfig    // for streams and buckets that are not there yet
+	Version string                // of the program, told to clients
 
 	Window      time.Duration // most audio that a session keeps for sending again; 0: 60 s
 	WindowBytes int           // the same in bytes; 0: 8 MiB

@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"stenobus/subjects"
+)
+
+const claimTimeout = 2 * time.Second // of one request: a queue group may pick a member that hangs
+
+// claimed is the outcome of a claim, for the session's loop.
+type claimed struct {
+	reply subjects.ClaimReply
+	err   error // final: trying again would not help, or the time is up
+	wait  *subjects.Error
+}
+
+// claim asks dispatchers until one grants the session, refuses it for good, or
+// ClaimWait is over. What it waits for goes to the loop as well.
+func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
+	deadline := time.Now().Add(s.srv.cfg.ClaimWait)
+	var told time.Time
+	for {
+		reply, err := s.srv.ask(ctx, req)
+		var refusal *subjects.Error
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			s.offer(ctx, claimed{reply: reply})
+			return
+		case errors.As(err, &refusal) && !retriable(refusal.Code):
+			s.offer(ctx, claimed{err: refusal})
+			return
+		case time.Now().After(deadline):
+			s.offer(ctx, claimed{err: fmt.Errorf("not granted within %v: %w", s.srv.cfg.ClaimWait, err)})
+			return
+		}
+		if refusal == nil {
+			refusal = &subjects.Error{Code: subjects.CodeInternal, Message: err.Error()}
+		}
+		if refusal.Code != subjects.CodeEnding && time.Since(told) >= 10*time.Second {
+			told = time.Now()
+			s.offer(ctx, claimed{wait: refusal})
+		}
+		pause := max(time.Duration(refusal.RetryAfterMS)*time.Millisecond, 100*time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+	}
+}
+
+func (s *session) offer(ctx context.Context, c claimed) {
+	select {
+	case s.claims <- c:
+	case <-ctx.Done():
+	}
+}
+
+func retriable(code string) bool {
+	switch code {
+	case subjects.CodeNoWorker, subjects.CodeInternal, subjects.CodeEnding, subjects.CodeEnded:
+		return true
+	}
+	return false
+}
+
+// ask makes one claim.
+func (g *Server) ask(ctx context.Context, req subjects.ClaimRequest) (subjects.ClaimReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	started := time.Now()
+	m, err := g.nc.RequestWithContext(ctx, subjects.Claim, subjects.Encode(req))
+	if errors.Is(err, nats.ErrNoResponders) {
+		return subjects.ClaimReply{}, errors.New("no dispatcher answers")
+	}
+	if err != nil {
+		return subjects.ClaimReply{}, fmt.Errorf("claim: %w", err)
+	}
+	reply, err := subjects.DecodeDoc[subjects.ClaimReply]("claim reply", m.Data)
+	if err != nil {
+		return reply, err
+	}
+	if reply.Error != nil {
+		return reply, reply.Error
+	}
+	g.metrics.claim.Observe(time.Since(started).Seconds())
+	return reply, nil
+}
+
+// endRecord deletes the session's record. If no dispatcher answers it expires.
+func (g *Server) endRecord(ctx context.Context, id subjects.SessionID, worker subjects.WorkerID, stamp subjects.Stamp) error {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	_, err := g.nc.RequestWithContext(ctx, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{
+		V: subjects.Version, Session: id, Worker: worker, Stamp: stamp,
+	}))
+	return err
+}

@@ -1,0 +1,162 @@
+// Package dialect is the seam between the gateway's neutral session and the
+// protocols that clients speak. A dialect is a pure translation: it knows one
+// protocol's words and nothing of the bus, of time or of other sessions. Each has a
+// folder of its own beside this one and one line in the gateway's list.
+package dialect
+
+import (
+	"net/http"
+
+	"github.com/coder/websocket"
+
+	"stenobus/subjects"
+)
+
+// Dialect speaks one client protocol.
+type Dialect interface {
+	// Path is the end of the URL paths that it serves, such as "/transcribe".
+	Path() string
+
+	// Open reads what the upgrade request asks for, before the upgrade. A refusal
+	// becomes the HTTP answer.
+	Open(r *http.Request) (Conversation, Request, *Refusal)
+}
+
+// Conversation translates one client's connection. Decode is called by the socket's
+// reader only, the other methods by the session only: the two share no state
+// unless the conversation guards it.
+type Conversation interface {
+	// Decode turns one message of the client into events, in order. It keeps nothing
+	// of data. What can't be understood is a Notice event, never an error: one bad
+	// message ends no session.
+	Decode(kind websocket.MessageType, data []byte, emit func(Event))
+
+	// Hello is what the client hears first after each connect, nil for nothing.
+	Hello(w Welcome) [][]byte
+
+	// Result renders an interim or a final, nil where the client wants none.
+	Result(r Result) [][]byte
+
+	// Note renders something that happened to the session, nil where the protocol
+	// has no word for it.
+	Note(n Note) [][]byte
+}
+
+// Request is what a client asks for when it connects.
+type Request struct {
+	SessionID string           // as the client wrote it, unchecked; empty: it gave none
+	Options   subjects.Options // GraceMS is the gateway's to fill
+	Default   Format           // format of a source that sends media without a start
+}
+
+// Refusal is an answer before the upgrade.
+type Refusal struct {
+	Status int    // HTTP status
+	Text   string // body, one line
+}
+
+// Format of a source's audio.
+type Format struct {
+	Encoding   string // opus, ogg-opus or l16
+	SampleRate int    // samples/s
+	Channels   int
+}
+
+// EventKind says what a client wants.
+type EventKind int
+
+// The kinds of events.
+const (
+	Start  EventKind = iota // a source begins, or goes on in another format
+	Media                   // one frame of a source
+	Stop                    // a source ends
+	Flush                   // finalise what was spoken; Tag empty: of all sources
+	End                     // the client is done and waits for its last finals
+	Reply                   // send this back at once
+	Notice                  // tell the client, by way of Note
+)
+
+// Event is one thing that a client said.
+type Event struct {
+	Kind     EventKind
+	Tag      string // the client's name of the source
+	Format   Format // of Start
+	Language string // of Start: BCP 47 tag; empty: the session's
+	Payload  []byte // of Media: the frame, handed over to the session; of Reply: the message
+	Packet   int64  // of Media: the client's packet number; -1: none
+	TimeMS   int64  // of Media: position on the source's own clock, ms; -1: unknown
+	Note     Note   // of Notice
+}
+
+// Welcome is what a fresh connection may tell its client.
+type Welcome struct {
+	Session  subjects.SessionID
+	Given    bool // false: the client gave no usable id and Session is new
+	Gateway  string
+	Resumed  bool // the session lived already
+	GraceMS  int64
+	Version  string
+	Provider string // engine asked for, empty: any
+}
+
+// Result is one hypothesis, neutral to dialects.
+type Result struct {
+	Type    string             `json:"type"` // interim or final
+	Session subjects.SessionID `json:"session"`
+	Tag     string             `json:"source"`
+	Text    string             `json:"text"`
+	Number  uint64             `json:"n,omitempty"`      // finals only: from 1 in the session's life
+	Cursor  uint64             `json:"cursor,omitempty"` // finals only: place in the results log, for resuming
+
+	FirstFrame uint64          `json:"first_frame"`
+	LastFrame  uint64          `json:"last_frame"`
+	StartMS    int64           `json:"start_ms"` // on the session clock
+	EndMS      int64           `json:"end_ms"`
+	Confidence float64         `json:"confidence,omitempty"`
+	Words      []subjects.Word `json:"words,omitempty"`
+	Language   string          `json:"language,omitempty"`
+	Speaker    string          `json:"speaker,omitempty"`
+
+	ID     string `json:"id"` // shared by a final and its interims
+	TimeMS int64  `json:"-"`  // Unix time of the result, ms
+}
+
+// Types of a Result and of a Note.
+const (
+	TypeInterim = "interim"
+	TypeFinal   = "final"
+	TypeEvent   = "event"
+)
+
+// Events of a Note.
+const (
+	EventWaiting  = "waiting"  // no worker has room yet
+	EventReady    = "ready"    // a worker has the session
+	EventMoved    = "moved"    // another worker has it
+	EventProgress = "progress" // audio of Tag up to LastFrame is done and held no more words
+	EventWarning  = "warning"  // something the client sent was ignored or lost, the session goes on
+	EventError    = "error"    // the session ends because of this
+	EventEnded    = "ended"    // all is done; the ledger is in Accepted, Covered and Refused
+)
+
+// Note is something that happened to a session. Code is one of a closed list
+// (see the gateway's codes), Field and Allowed say what was wrong with input.
+type Note struct {
+	Type    string             `json:"type"` // event
+	Session subjects.SessionID `json:"session"`
+	Event   string             `json:"event"`
+	Code    string             `json:"code,omitempty"`
+	Message string             `json:"message,omitempty"`
+	Field   string             `json:"field,omitempty"`
+	Allowed string             `json:"allowed,omitempty"`
+	Count   uint64             `json:"count,omitempty"` // how often since the last such note
+
+	Tag          string            `json:"source,omitempty"`
+	LastFrame    uint64            `json:"last_frame,omitempty"`
+	Worker       string            `json:"worker,omitempty"`
+	RetryAfterMS int64             `json:"retry_after_ms,omitempty"`
+	Accepted     map[string]uint64 `json:"accepted,omitempty"` // frames, by source
+	Covered      map[string]uint64 `json:"covered,omitempty"`
+	Refused      map[string]uint64 `json:"refused,omitempty"`
+	Unaccounted  *int64            `json:"unaccounted,omitempty"`
+}

@@ -1,0 +1,14 @@
+package gateway
+
+import (
+	"stenobus/gateway/dialect"
+	"stenobus/gateway/mediajson"
+)
+
+// dialects lists every client protocol that a gateway speaks: a new one is a folder
+// beside mediajson and a line here.
+func dialects(cfg Config) []dialect.Dialect {
+	return []dialect.Dialect{
+		mediajson.New(mediajson.Config{Version: cfg.Version}),
+	}
+}

@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"time"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+// pauseGap is how far audio without time stamps may lag before it counts as a pause.
+const pauseGap = 1000 // ms
+
+// feed is one source's place on the session clock, as its gateway sees it.
+type feed struct {
+	number uint32 // in the session; 0: not numbered yet
+	format dialect.Format
+	starts *subjects.Source // to travel with the next frame
+
+	anchored bool
+	anchor   int64 // session clock of the first frame since the anchor, ms
+	first    int64 // the client's own clock there, ms
+	end      int64 // session clock where the last frame ended, ms
+}
+
+// place puts a frame on the session clock. The client's time stamps count, so that
+// audio sent faster or slower than real time keeps its shape; without them frames
+// follow one another until one comes so late that there was a pause.
+func (f *feed) place(ev dialect.Event, now int64) int64 {
+	length := duration(f.format, ev.Payload).Milliseconds()
+	at := max(f.end, 0)
+	switch {
+	case ev.TimeMS >= 0:
+		if !f.anchored || ev.TimeMS < f.first || f.anchor+ev.TimeMS-f.first > f.end+maxJump {
+			f.anchored, f.anchor, f.first = true, max(now, f.end), ev.TimeMS
+		}
+		at = f.anchor + ev.TimeMS - f.first
+	case f.end == 0 || now-f.end > pauseGap:
+		at = max(now, f.end)
+	}
+	f.end = max(f.end, at+length)
+	return at
+}
+
+// maxJump is the longest pause that a time stamp may claim, ms.
+const maxJump = 3600_000
+
+// restart forgets the client's clock: its numbering begins anew.
+func (f *feed) restart(format dialect.Format) {
+	f.format, f.anchored = format, false
+}
+
+// duration is how long a frame's audio lasts; 0 where that takes more than its length.
+func duration(f dialect.Format, payload []byte) time.Duration {
+	switch f.Encoding {
+	case "l16":
+		if bytes := 2 * f.SampleRate * f.Channels; bytes > 0 {
+			return time.Duration(len(payload)) * time.Second / time.Duration(bytes)
+		}
+	case "opus":
+		return opusDuration(payload)
+	}
+	return 0
+}
+
+// opusDuration reads a packet's duration from its first two bytes (RFC 6716, 3.1 and
+// 3.2), 0 for what is no packet.
+func opusDuration(p []byte) time.Duration {
+	if len(p) == 0 {
+		return 0
+	}
+	config := p[0] >> 3
+	var frame time.Duration
+	switch {
+	case config < 12: // SILK
+		frame = [...]time.Duration{10, 20, 40, 60}[config&3] * time.Millisecond
+	case config < 16: // hybrid
+		frame = [...]time.Duration{10, 20}[config&1] * time.Millisecond
+	default: // CELT
+		frame = 2500 * time.Microsecond << (config & 3)
+	}
+	switch p[0] & 3 {
+	case 0:
+		return frame
+	case 1, 2:
+		return 2 * frame
+	}
+	if len(p) < 2 {
+		return 0
+	}
+	return time.Duration(p[1]&63) * frame
+}

@@ -1,0 +1,314 @@
+// Package gateway is the role that clients connect to. It speaks each client
+// dialect at its edge, turns it into one neutral session, and is that session's
+// sender: it numbers frames, keeps them until stored results cover them, and sends
+// again what is missing. It holds a bounded window of audio, never truth: kill it,
+// and the client resumes elsewhere.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+// ServiceName is the name of every gateway among NATS micro services.
+const ServiceName = "stenobus-gateway"
+
+// dispatchers answer here; asking is how a gateway knows that it can serve.
+const dispatcherPing = "$SRV.PING.stenobus-dispatcher"
+
+// Server accepts clients. Make it with New, mount it as an http.Handler, and call Run.
+type Server struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	cfg      Config
+	log      *slog.Logger
+	metrics  metrics
+	dialects []dialect.Dialect
+	probes   *probes
+
+	results jetstream.Stream // set by Run before the first session
+	open    atomic.Bool      // Run accepts sessions
+	work    context.Context  // of sessions: outlives Run's ctx while they leave; set by Run
+	stop    chan struct{}    // closed: sessions leave
+	wg      sync.WaitGroup   // helpers of sessions
+
+	mu       sync.Mutex // guards what follows
+	sessions map[*session]*presence
+	loops    sync.WaitGroup
+}
+
+// presence is what others may know of a session.
+type presence struct{ away bool }
+
+// New checks the configuration. It does no I/O.
+func New(nc *nats.Conn, cfg Config) (*Server, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Name == "" {
+		cfg.Name = "gateway-" + string(subjects.FreshSessionID())[:8]
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	g := &Server{
+		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("gateway", cfg.Name), dialects: dialects(cfg),
+		probes: newProbes(nc), stop: make(chan struct{}), sessions: map[*session]*presence{},
+	}
+	if g.metrics, err = newMetrics(cfg.Metrics, g); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Run serves until ctx ends. Then it refuses new clients, lets every session finalise
+// and deliver what was spoken, tells the clients to connect elsewhere, and returns
+// after its last goroutine, at the latest after Config.DrainWait. Call it once.
+func (g *Server) Run(ctx context.Context) error {
+	bus, err := subjects.Await(ctx, g.js, g.cfg.Bus, func(err error) { g.log.Warn("the bus is not ready", "error", err) })
+	if err != nil {
+		return err
+	}
+	g.results = bus.Results
+	svc, err := micro.AddService(g.nc, micro.Config{
+		Name: ServiceName, Version: "1.0.0", Description: "Stenobus gateway",
+		Metadata: map[string]string{"gateway": g.cfg.Name},
+	})
+	if err != nil {
+		return fmt.Errorf("add service: %w", err)
+	}
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g.work = work
+	g.open.Store(true)
+
+	<-ctx.Done()
+	g.mu.Lock() // no session begins after this
+	g.open.Store(false)
+	g.mu.Unlock()
+	close(g.stop)
+	bound := time.AfterFunc(g.cfg.DrainWait, cancel)
+	defer bound.Stop()
+	g.loops.Wait()
+	cancel()
+	g.wg.Wait()
+	g.probes.wg.Wait()
+	if err := svc.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("stop service: %w", err)
+	}
+	return nil
+}
+
+// Ready tells whether clients can be served: the bus and a dispatcher answer.
+func (g *Server) Ready(ctx context.Context) error {
+	switch {
+	case !g.open.Load():
+		return errors.New("gateway is not running")
+	case !g.nc.IsConnected():
+		return errors.New("gateway is not connected to the bus")
+	}
+	if _, err := g.nc.RequestWithContext(ctx, dispatcherPing, nil); err != nil {
+		return fmt.Errorf("no dispatcher answers: %w", err)
+	}
+	return nil
+}
+
+// Stats is a gateway's state at a moment.
+type Stats struct {
+	Gateway  string `json:"gateway"`
+	Active   int    `json:"active"`   // sessions with a client
+	Detached int    `json:"detached"` // sessions that wait for their client
+}
+
+// Stats may be called at any time.
+func (g *Server) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	st := Stats{Gateway: g.cfg.Name}
+	for _, p := range g.sessions {
+		if p.away {
+			st.Detached++
+		} else {
+			st.Active++
+		}
+	}
+	return st
+}
+
+// ServeHTTP upgrades requests to one of the dialects' paths.
+func (g *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for _, d := range g.dialects {
+		if strings.HasSuffix(r.URL.Path, d.Path()) {
+			g.serve(w, r, d)
+			return
+		}
+	}
+	if isUpgrade(r) {
+		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: "Bad URL"})
+		return
+	}
+	g.refuse(w, dialect.Refusal{Status: http.StatusNotFound, Text: fmt.Sprintf("nothing is at this path; clients connect by WebSocket to %s", g.paths())})
+}
+
+func (g *Server) paths() string {
+	var paths []string
+	for _, d := range g.dialects {
+		paths = append(paths, d.Path())
+	}
+	return strings.Join(paths, ", ")
+}
+
+func isUpgrade(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+func (g *Server) refuse(w http.ResponseWriter, why dialect.Refusal) {
+	g.metrics.refused.WithLabelValues(fmt.Sprintf("http_%d", why.Status)).Inc()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if why.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(why.Status)
+	_, _ = fmt.Fprint(w, why.Text) // the client may be gone already
+}
+
+// serve checks everything that can be checked before the upgrade, then reads the
+// client's socket until it ends.
+func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect) {
+	if !isUpgrade(r) {
+		w.Header().Set("Upgrade", "websocket")
+		g.refuse(w, dialect.Refusal{Status: http.StatusUpgradeRequired, Text: "Upgrade Required: Expected WebSocket connection"})
+		return
+	}
+	conv, req, refusal := d.Open(r)
+	if refusal != nil {
+		g.refuse(w, *refusal)
+		return
+	}
+	id, given, err := resolveID(req.SessionID)
+	if err != nil {
+		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("Invalid sessionId: %v", err)})
+		return
+	}
+	s := newSession(g, id, given, req, conv, r.RemoteAddr)
+	if refusal := g.enter(s); refusal != nil {
+		g.refuse(w, *refusal)
+		return
+	}
+	defer g.loops.Done()
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:       first(r.Header.Values("Sec-WebSocket-Protocol")),
+		InsecureSkipVerify: true, // clients are bridges and programs; browsers' origins are the proxy's to check
+		CompressionMode:    websocket.CompressionDisabled,
+	})
+	if err != nil {
+		g.exit(s)
+		return // Accept has answered
+	}
+	conn.SetReadLimit(g.cfg.MaxMessage)
+	s.send(conv.Hello(dialect.Welcome{
+		Session: id, Given: given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
+		Version: g.cfg.Version, Provider: s.opts.Engine,
+	}), "")
+	g.converse(s, conn)
+}
+
+// first echoes the first subprotocol that a client offers, as the bridge's peers do.
+func first(offered []string) []string {
+	if len(offered) == 0 {
+		return nil
+	}
+	name, _, _ := strings.Cut(offered[0], ",")
+	return []string{strings.TrimSpace(name)}
+}
+
+// enter counts a session in, unless the gateway is closed or full. Every enter that
+// succeeds is followed by one loops.Done.
+func (g *Server) enter(s *session) *dialect.Refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case !g.open.Load():
+		return &dialect.Refusal{Status: http.StatusServiceUnavailable, Text: "gateway is not accepting sessions: try another"}
+	case len(g.sessions) >= g.cfg.MaxSessions:
+		return &dialect.Refusal{Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("gateway has %d of %d sessions: try another", len(g.sessions), g.cfg.MaxSessions)}
+	}
+	g.sessions[s] = &presence{}
+	g.loops.Add(1)
+	return nil
+}
+
+func (g *Server) exit(s *session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sessions, s)
+}
+
+// clientLeft counts a session among those that wait for their client.
+func (g *Server) clientLeft(s *session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p := g.sessions[s]; p != nil {
+		p.away = true
+	}
+}
+
+// converse runs the session's loop and its socket's writer, and is its reader.
+func (g *Server) converse(s *session, conn *websocket.Conn) {
+	var own sync.WaitGroup
+	over := make(chan struct{})
+	own.Go(func() {
+		defer close(over)
+		defer g.exit(s)
+		if err := s.run(g.work, g.stop); err != nil && !errors.Is(err, context.Canceled) {
+			s.log.Warn("session failed", "error", err)
+		}
+	})
+	own.Go(func() {
+		err := s.out.run(g.work, conn)
+		s.wrote <- err
+	})
+	s.hungup <- s.read(g.work, conn, over)
+	own.Wait()
+}
+
+// read turns the client's messages into events until the connection or the session
+// ends. What must be answered at once goes straight to the outbox.
+func (s *session) read(ctx context.Context, conn *websocket.Conn, over <-chan struct{}) error {
+	emit := func(ev dialect.Event) {
+		if ev.Kind == dialect.Reply {
+			if err := s.out.push(message{data: ev.Payload}); err != nil {
+				s.out.cut(endSlow)
+			}
+			return
+		}
+		select {
+		case s.events <- ev:
+		case <-over:
+		}
+	}
+	for {
+		kind, data, err := conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		s.conv.Decode(kind, data, emit)
+	}
+}

@@ -1,0 +1,161 @@
+package mediajson
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf16"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+const (
+	maxQuery   = 16 << 10 // bytes
+	maxURLTags = 64
+)
+
+// passedOn are the parameters that an engine may want. openaiCustomUrl is not among
+// them: a client does not choose where the gateway's credentials go.
+var passedOn = []string{
+	"provider",
+	"endpointing", "smart_turn", "smart_turn_timeout",
+	"xai_granular_finals", "xai_granular_stability_ms", "xai_granular_guard_words",
+	"deepgram_mip_opt_out",
+}
+
+// Open reads the query. Texts and order of the refusals are the protocol's; unknown
+// parameters are ignored, as are repetitions of all but tag.
+func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, *dialect.Refusal) {
+	if n := len(r.URL.RawQuery); n > maxQuery {
+		return nil, dialect.Request{}, refuse(http.StatusRequestURITooLong, "Invalid query: %d bytes exceed the maximum of %d", n, maxQuery)
+	}
+	// A semicolon separates nothing in the URLs that clients write.
+	q, err := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
+	if err != nil {
+		return nil, dialect.Request{}, badRequest("Invalid query: %v", err)
+	}
+	format, refusal := urlFormat(q)
+	if refusal != nil {
+		return nil, dialect.Request{}, refusal
+	}
+	tags, refusal := urlTags(q)
+	if refusal != nil {
+		return nil, dialect.Request{}, refusal
+	}
+	is := func(name string) bool { return q.Get(name) == "true" }
+	if !is("sendBack") && !is("sendBackInterim") && !is("useDispatcher") {
+		return nil, dialect.Request{}, badRequest("No transcription output method specified")
+	}
+	engine, notices := d.engine(q.Get("provider"))
+	conv := &conversation{
+		reader: &reader{format: format, tags: map[string]*tag{}, pending: notices},
+		writer: &writer{
+			cfg:      d.cfg,
+			finals:   is("sendBack"),
+			interims: is("sendBack") && is("sendBackInterim"),
+			extended: q.Get("stenobus") == "1",
+			speakers: map[speaker]int{},
+			heard:    map[string]int{},
+		},
+	}
+	return conv, dialect.Request{
+		SessionID: q.Get("sessionId"),
+		Options:   subjects.Options{Engine: engine, Language: valid(q.Get("lang")), Tags: tags, Extra: extra(q)},
+		Default:   format,
+	}, nil
+}
+
+func refuse(status int, format string, args ...any) *dialect.Refusal {
+	return &dialect.Refusal{Status: status, Text: fmt.Sprintf(format, args...)}
+}
+
+func badRequest(format string, args ...any) *dialect.Refusal {
+	return refuse(http.StatusBadRequest, format, args...)
+}
+
+// urlFormat is the format of sources that send media without a start.
+func urlFormat(q url.Values) (dialect.Format, *dialect.Refusal) {
+	encoding := encodingOpus
+	if given, ok := q["encoding"]; ok {
+		encoding = given[0]
+	}
+	if encoding != encodingOpus && encoding != encodingOggOpus {
+		return dialect.Format{}, badRequest(`Invalid encoding parameter: "%s". Valid values are: opus, ogg-opus`, valid(encoding))
+	}
+	return defaults(encoding), nil
+}
+
+func urlTags(q url.Values) ([]string, *dialect.Refusal) {
+	var tags []string
+	for _, t := range q["tag"] {
+		if t = valid(t); t != "" {
+			tags = append(tags, t)
+		}
+	}
+	for _, t := range tags {
+		if n := units(t); n > maxTagUnits {
+			head := string(utf16.Decode(utf16.Encode([]rune(t))[:50]))
+			return nil, badRequest(`Invalid tag: "%s..." exceeds maximum length of %d characters (actual: %d)`, head, maxTagUnits, n)
+		}
+	}
+	if len(tags) > maxURLTags {
+		return nil, badRequest("Invalid tags: %d exceed the maximum of %d", len(tags), maxURLTags)
+	}
+	return tags, nil
+}
+
+// engine is the engine that a provider names. One that is not known here leaves the
+// choice open, so that clients may be pointed here unchanged, and is told.
+func (d *Dialect) engine(provider string) (string, []dialect.Event) {
+	if provider == "" {
+		return "", nil
+	}
+	name := strings.ToLower(valid(provider))
+	if name == "custom_openai" { // an old name, still spoken
+		name = "openai_custom"
+	}
+	for _, e := range d.cfg.Engines {
+		if strings.EqualFold(e, name) {
+			return e, nil
+		}
+	}
+	if len(d.cfg.Engines) == 0 {
+		return name, nil
+	}
+	return "", []dialect.Event{notice(dialect.Note{
+		Code: CodeUnknownProvider, Field: "provider", Allowed: strings.Join(d.cfg.Engines, ", "),
+		Message: fmt.Sprintf("provider %.64q is not offered here: the session goes on with any engine", name),
+	})}
+}
+
+func extra(q url.Values) map[string]string {
+	var out map[string]string
+	for _, name := range passedOn {
+		v := q.Get(name)
+		if v == "" {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[name] = valid(v)
+	}
+	return out
+}
+
+// valid replaces what is no UTF-8, as everything here ends in JSON.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// units counts UTF-16 units: what clients and providers call characters.
+func units(s string) int {
+	n := 0
+	for _, r := range s {
+		n++
+		if r > 0xFFFF {
+			n++
+		}
+	}
+	return n
+}

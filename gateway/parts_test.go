@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"stenobus/gateway/dialect"
+)
+
+func TestResolveID(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		raw   string
+		fresh bool
+		bad   bool
+	}{
+		{"", true, false}, {"   ", true, false}, {"unknown", true, false}, {"Default", true, false},
+		{"null", true, false}, {"undefined", true, false}, {"global", true, false},
+		{".", false, false}, {"*", false, false}, {">", false, false}, {"a.b", false, false},
+		{"../x", false, false}, {"a\r\nb", false, false}, {"🙂", false, false}, {"unknown-7", false, false},
+		{strings.Repeat("x", 128), false, false}, {strings.Repeat("x", 129), false, true},
+		{strings.Repeat("x", 10_000), false, true}, {"\xff", false, true},
+	} {
+		id, given, err := resolveID(tt.raw)
+		if (err != nil) != tt.bad {
+			t.Errorf("%.20q: error %v", tt.raw, err)
+			continue
+		}
+		if tt.bad {
+			continue
+		}
+		if given == tt.fresh {
+			t.Errorf("%.20q: given is %v", tt.raw, given)
+		}
+		if _, err := uuid.Parse(string(id)); (err == nil) != tt.fresh {
+			t.Errorf("%.20q became %q", tt.raw, id)
+		}
+	}
+}
+
+func TestFeedPlacesFrames(t *testing.T) {
+	t.Parallel()
+	l16 := dialect.Format{Encoding: "l16", SampleRate: 16000, Channels: 1}
+	opus := dialect.Format{Encoding: "opus", SampleRate: 48000, Channels: 2}
+	frame := make([]byte, 640) // 20 ms of l16
+	type in struct{ time, now, want int64 }
+	for _, tt := range []struct {
+		name   string
+		format dialect.Format
+		frames []in
+	}{
+		{"own clock", opus, []in{{5000, 100, 100}, {5020, 100, 120}, {37000, 130, 32100}}},
+		{"own clock restarts", opus, []in{{5000, 0, 0}, {5020, 20, 20}, {0, 500, 500}}},
+		{"own clock leaps absurdly", opus, []in{{0, 0, 0}, {1 << 40, 40, 40}}},
+		{"no clock, in a burst", l16, []in{{-1, 0, 0}, {-1, 0, 20}, {-1, 1, 40}}},
+		{"no clock, with a pause", l16, []in{{-1, 0, 0}, {-1, 20, 20}, {-1, 5000, 5000}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := feed{format: tt.format}
+			for i, x := range tt.frames {
+				if got := f.place(dialect.Event{TimeMS: x.time, Payload: frame}, x.now); got != x.want {
+					t.Errorf("frame %d is at %d ms, want %d", i, got, x.want)
+				}
+			}
+		})
+	}
+}
+
+func TestOutboxShedsInterimsFirst(t *testing.T) {
+	t.Parallel()
+	shed := 0
+	o := newOutbox(100, func(n int) { shed += n })
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := func(n int) []byte { return make([]byte, n) }
+	must(o.push(message{data: data(30), source: "a"}))
+	must(o.push(message{data: data(30), source: "a"})) // replaces the first
+	must(o.push(message{data: data(30), source: "b"}))
+	must(o.push(message{data: data(60)})) // room only without the interims
+	if shed != 3 || len(o.queue) != 1 {
+		t.Fatalf("shed %d, %d wait", shed, len(o.queue))
+	}
+	must(o.push(message{data: data(50), source: "a"})) // an interim never displaces
+	if shed != 4 || len(o.queue) != 1 {
+		t.Fatalf("shed %d, %d wait", shed, len(o.queue))
+	}
+	if err := o.push(message{data: data(50)}); err != errSlow {
+		t.Fatalf("got %v, want errSlow", err)
+	}
+}
+
+func TestTailFindsHoles(t *testing.T) {
+	t.Parallel()
+	tl := tail{cursor: 10}
+	if !tl.offer(stored{seq: 12, prev: 10}) {
+		t.Fatal("the next one was not taken")
+	}
+	if tl.offer(stored{seq: 12, prev: 10}) {
+		t.Fatal("the same one was taken twice")
+	}
+	if tl.offer(stored{seq: 20, prev: 15}) || !tl.behind() {
+		t.Fatal("a hole was not seen")
+	}
+	tl.cursor = 20 // read from the store
+	if tl.behind() || !tl.offer(stored{seq: 21, prev: 20}) {
+		t.Fatal("after the repair it does not go on")
+	}
+}
+
+func TestEndReasonsFitACloseFrame(t *testing.T) {
+	t.Parallel()
+	e := endTooFast.because(strings.Repeat("ü", 200))
+	if len(e.text) > 123 || !strings.HasPrefix(e.text, "audio_too_fast: ü") {
+		t.Errorf("%d bytes: %s", len(e.text), e.text)
+	}
+}

@@ -1,0 +1,404 @@
+package gateway
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"stenobus/subjects"
+)
+
+const (
+	maxInFlight = 512      // numbers sent and not acknowledged
+	maxShared   = 64       // frames of one message
+	maxPayload  = 64 << 10 // bytes of one message, unless a single frame has more
+)
+
+// entry is one number of a session, or the run of numbers that a skip stands for,
+// until a stored result covers it.
+type entry struct {
+	kind    subjects.Kind
+	count   uint64 // numbers it stands for: 1, or more for a skip
+	source  uint32
+	payload []byte // a frame's audio, or a control message's body
+	packet  int64
+	at      int64            // ms on the session clock
+	starts  *subjects.Source // of a frame with which its source begins or changes
+	runs    []subjects.Run   // of skip: what the numbers were
+}
+
+// sender is a session's window: it numbers frames and session control, keeps them
+// until stored results cover them, and knows what to send, and to send again. It is
+// pure: no clock, no bus. Its numbers begin at 1; base is where the window begins.
+type sender struct {
+	window []entry
+	first  uint64 // number with which this sender began
+	base   uint64 // number of window[0]
+	end    uint64 // number after the window's last
+	bytes  int
+
+	ready bool   // an owner has said where to begin
+	next  uint64 // number to send next
+	acked uint64 // all up to here received by the present owner
+	again []span // ranges asked for again, before next
+
+	sources  map[uint32]subjects.Source // state of live sources just before base
+	covered  map[uint32]uint64          // by source, from stored results
+	accepted map[uint32]uint64          // frames numbered, by source
+	replayed uint64                     // frames sent more than once
+}
+
+// span is a range of numbers, both ends included.
+type span struct{ from, to uint64 }
+
+func newSender() *sender {
+	return &sender{
+		first: 1, base: 1, end: 1, next: 1,
+		sources:  map[uint32]subjects.Source{},
+		covered:  map[uint32]uint64{},
+		accepted: map[uint32]uint64{},
+	}
+}
+
+// continueAt sets the first number, for a session that another gateway has numbered
+// before. Only before anything is pushed.
+func (s *sender) continueAt(n uint64, sources []subjects.Source) {
+	s.first, s.base, s.end, s.next, s.acked = n, n, n, n, n-1
+	for _, src := range sources {
+		s.sources[src.Source] = src
+	}
+}
+
+// push numbers an entry and keeps it.
+func (s *sender) push(e entry) uint64 {
+	if e.count == 0 {
+		e.count = 1
+	}
+	n := s.end
+	s.window = append(s.window, e)
+	s.end += e.count
+	s.bytes += len(e.payload)
+	if e.kind == subjects.KindFrames {
+		s.accepted[e.source]++
+	}
+	return n
+}
+
+// span is how much audio the window holds, by the session clock.
+func (s *sender) span() time.Duration {
+	for i := range s.window {
+		if s.window[i].kind == subjects.KindFrames {
+			return time.Duration(s.newest()-s.window[i].at) * time.Millisecond
+		}
+	}
+	return 0
+}
+
+// begin starts or restarts sending: a new owner holds what covered says, or the
+// present one repeats itself. The sources' state before the first number sent comes
+// back, to be announced with that number.
+func (s *sender) begin(covered map[uint32]uint64, expects uint64) (n uint64, live []subjects.Source) {
+	s.pause()
+	s.cover(covered)
+	s.acked = s.base - 1
+	if expects > s.base {
+		s.acked = min(expects, s.end) - 1
+		s.next = s.acked + 1
+	} else {
+		s.next = s.base
+	}
+	s.again = nil
+	s.ready = true
+	state := maps.Clone(s.sources)
+	s.each(s.base, s.next-1, func(_ uint64, e *entry) { applyState(state, e) })
+	return s.next, slices.SortedFunc(maps.Values(state), func(a, b subjects.Source) int { return int(a.Source) - int(b.Source) })
+}
+
+// pause stops sending until the next begin: the owner is gone.
+func (s *sender) pause() { s.ready, s.again = false, nil }
+
+// ack notes what the owner has received.
+func (s *sender) ack(n uint64) {
+	if n >= s.end {
+		return // of numbers never sent: not this sender's
+	}
+	s.acked = max(s.acked, n)
+	s.trim()
+}
+
+// nak notes what the owner misses. Numbers that were never sent are not sent again.
+func (s *sender) nak(from, to uint64) {
+	from, to = max(from, s.base), min(to, s.next-1)
+	if !s.ready || from > to {
+		return
+	}
+	for _, r := range s.again {
+		if r.from <= from && to <= r.to {
+			return
+		}
+	}
+	s.again = append(s.again, span{from, to})
+}
+
+// cover notes, by source, the last frame that stored results cover.
+func (s *sender) cover(covered map[uint32]uint64) {
+	for source, n := range covered {
+		s.covered[source] = max(s.covered[source], n)
+	}
+	s.trim()
+}
+
+// trim forgets what is covered at the window's begin, once the present owner has
+// received it: a frame that an earlier owner's result covers may still be a hole in
+// this one's count. Control stays in sources with what it did.
+func (s *sender) trim() {
+	k := 0
+	for k < len(s.window) && s.done(&s.window[k]) {
+		e := &s.window[k]
+		applyState(s.sources, e)
+		s.bytes -= len(e.payload)
+		s.base += e.count
+		k++
+	}
+	if k == 0 {
+		return
+	}
+	clear(s.window[:k])
+	if s.window = s.window[k:]; len(s.window) == 0 {
+		s.window = nil
+	}
+	s.next = max(s.next, s.base)
+	s.acked = max(s.acked, s.base-1)
+}
+
+func (s *sender) done(e *entry) bool {
+	received := s.acked >= s.base+e.count-1
+	if s.ready && !received {
+		return false
+	}
+	switch e.kind {
+	case subjects.KindFrames:
+		return s.base <= s.covered[e.source]
+	case subjects.KindSkip:
+		n := s.base
+		for _, run := range e.runs {
+			if n += run.Count; run.Source != 0 && s.covered[run.Source] < n-1 {
+				return false
+			}
+		}
+	case subjects.KindEnd:
+		return false // only the session's end ends it
+	default:
+		return received
+	}
+	return true
+}
+
+func applyState(state map[uint32]subjects.Source, e *entry) {
+	switch e.kind {
+	case subjects.KindFrames:
+		if e.starts != nil {
+			state[e.source] = *e.starts
+		}
+	case subjects.KindStop:
+		delete(state, e.source)
+	}
+}
+
+// giveUp turns the oldest entries into a skip until at most keep of audio and bytes
+// are left, and says how many frames that cost. Session control among them goes into
+// the sources' state: if announce is true the present owner may not have seen it and
+// must be told by another announce.
+func (s *sender) giveUp(keep time.Duration, bytes int) (lost uint64, announce bool) {
+	k := s.excess(keep, bytes)
+	if k == 0 {
+		return 0, false
+	}
+	skip := entry{kind: subjects.KindSkip}
+	for i := range s.window[:k] {
+		e := &s.window[i]
+		switch e.kind {
+		case subjects.KindFrames:
+			lost++
+			announce = announce || e.starts != nil && s.base+skip.count > s.acked
+			skip.run(e.source, 1)
+			applyState(s.sources, e)
+		case subjects.KindSkip:
+			for _, r := range e.runs {
+				skip.run(r.Source, r.Count)
+			}
+		default:
+			announce = announce || s.base+skip.count > s.acked
+			skip.run(0, 1)
+			applyState(s.sources, e)
+		}
+		skip.count += e.count
+		s.bytes -= len(e.payload)
+	}
+	s.window = slices.Replace(s.window, 0, k, skip)
+	if s.next > s.base && s.next < s.base+skip.count {
+		s.next = s.base // the skip goes out whole
+	}
+	return lost, announce
+}
+
+// excess is how many entries must go: up to and with the last frame too many.
+func (s *sender) excess(keep time.Duration, bytes int) (k int) {
+	newest, left := s.newest(), s.bytes
+	for i := range s.window {
+		e := &s.window[i]
+		if e.kind == subjects.KindEnd {
+			break
+		}
+		if e.kind == subjects.KindFrames {
+			if newest-e.at <= keep.Milliseconds() && left <= bytes {
+				break
+			}
+			k = i + 1
+		}
+		left -= len(e.payload)
+	}
+	return k
+}
+
+// run adds to a skip what its next count numbers were.
+func (e *entry) run(source uint32, count uint64) {
+	if i := len(e.runs) - 1; i >= 0 && e.runs[i].Source == source {
+		e.runs[i].Count += count
+		return
+	}
+	e.runs = append(e.runs, subjects.Run{Source: source, Count: count})
+}
+
+// newest is the session clock of the newest frame in the window, ms.
+func (s *sender) newest() int64 {
+	for i := len(s.window) - 1; i >= 0; i-- {
+		if s.window[i].kind == subjects.KindFrames {
+			return s.window[i].at
+		}
+	}
+	return 0
+}
+
+// outgoing is one message to send: the envelope but for the stamp, and the payload.
+type outgoing struct {
+	envelope subjects.Envelope
+	payload  []byte
+}
+
+// pop returns the next message to send, if there is one and the owner has room for it.
+func (s *sender) pop() (outgoing, bool) {
+	if !s.ready {
+		return outgoing{}, false
+	}
+	for len(s.again) > 0 {
+		r := &s.again[0]
+		r.from = max(r.from, s.base)
+		if r.from > r.to {
+			s.again = s.again[1:]
+			continue
+		}
+		out, next := s.message(r.from, r.to)
+		s.replayed += next - r.from
+		r.from = next
+		return out, true
+	}
+	limit := min(s.end-1, s.acked+maxInFlight)
+	if s.next > limit {
+		return outgoing{}, false
+	}
+	out, next := s.message(s.next, limit)
+	s.next = next
+	return out, true
+}
+
+// message makes one message of the entries from number n on, none beyond last, and
+// returns the number after it.
+func (s *sender) message(n, last uint64) (outgoing, uint64) {
+	i, first := s.find(n)
+	e := &s.window[i]
+	out := outgoing{envelope: subjects.Envelope{Kind: e.kind, N: first}, payload: e.payload}
+	switch e.kind {
+	case subjects.KindFrames:
+		return s.frames(i, n, last)
+	case subjects.KindSkip:
+		out.envelope.To = first + e.count - 1
+		out.payload = subjects.Encode(subjects.Skip{Reason: subjects.RefusedWindow, Runs: e.runs})
+	case subjects.KindStop, subjects.KindFlush:
+		out.envelope.Source = e.source
+	}
+	return out, first + e.count
+}
+
+// frames puts frames that follow one another into one message.
+func (s *sender) frames(i int, n, last uint64) (outgoing, uint64) {
+	out := outgoing{envelope: subjects.Envelope{Kind: subjects.KindFrames, N: n}}
+	size, k := 0, i
+	for ; k < len(s.window) && k-i < maxShared && n+uint64(k-i) <= last; k++ {
+		e := &s.window[k]
+		if e.kind != subjects.KindFrames || k > i && (e.starts != nil || size+len(e.payload) > maxPayload) {
+			break
+		}
+		size += len(e.payload)
+		if e.starts != nil { // alone, with its source
+			out.envelope.Kind, out.envelope.Starts = subjects.KindStart, e.starts
+			k++
+			break
+		}
+	}
+	out.envelope.Frames = make([]subjects.FrameInfo, 0, k-i)
+	if k-i > 1 {
+		out.payload = make([]byte, 0, size)
+	}
+	for _, e := range s.window[i:k] {
+		out.envelope.Frames = append(out.envelope.Frames, subjects.FrameInfo{Source: e.source, Size: len(e.payload), Packet: e.packet, At: e.at})
+		if k-i == 1 {
+			out.payload = e.payload
+		} else {
+			out.payload = append(out.payload, e.payload...)
+		}
+	}
+	return out, n + uint64(k-i)
+}
+
+// find returns the index of the entry that holds number n, and that entry's number.
+func (s *sender) find(n uint64) (int, uint64) {
+	// Without a skip, which can only stand first, the index follows from the number.
+	if first := s.window[0].count; first > 1 {
+		if n < s.base+first {
+			return 0, s.base
+		}
+		return int(n - s.base - first + 1), n
+	}
+	return int(n - s.base), n
+}
+
+// each calls f for the entries with numbers from to to.
+func (s *sender) each(from, to uint64, f func(n uint64, e *entry)) {
+	n := s.base
+	for i := range s.window {
+		if n > to {
+			return
+		}
+		if n >= from {
+			f(n, &s.window[i])
+		}
+		n += s.window[i].count
+	}
+}
+
+// last is the last number given out so far.
+func (s *sender) last() uint64 { return s.end - 1 }
+
+// drained tells whether every frame and message has been sent and received.
+func (s *sender) drained() bool { return s.ready && s.acked >= s.end-1 }
+
+// uncoveredTo counts the frames up to number n that no result covers yet.
+func (s *sender) uncoveredTo(n uint64) (count int) {
+	s.each(s.base, n, func(n uint64, e *entry) {
+		if e.kind == subjects.KindFrames && n > s.covered[e.source] {
+			count++
+		}
+	})
+	return count
+}

@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"stenobus/subjects"
+)
+
+func frame(source uint32, at int64) entry {
+	return entry{kind: subjects.KindFrames, source: source, payload: []byte("12345678"), packet: -1, at: at}
+}
+
+func start(source uint32) entry {
+	e := frame(source, 0)
+	e.starts = &subjects.Source{Source: source}
+	return e
+}
+
+// popAll pops everything and returns the numbers sent, in order.
+func popAll(s *sender) (numbers []uint64, kinds []subjects.Kind) {
+	for {
+		out, ok := s.pop()
+		if !ok {
+			return numbers, kinds
+		}
+		e := out.envelope
+		kinds = append(kinds, e.Kind)
+		to := e.N + uint64(max(1, len(e.Frames))) - 1
+		if e.Kind == subjects.KindSkip {
+			to = e.To
+		}
+		for n := e.N; n <= to; n++ {
+			numbers = append(numbers, n)
+		}
+	}
+}
+
+func TestSenderKeepsUntilCovered(t *testing.T) {
+	t.Parallel()
+	s := newSender()
+	s.push(start(1))
+	for i := range int64(5) {
+		s.push(frame(1, i*20))
+	}
+	if _, ok := s.pop(); ok {
+		t.Fatal("sent before an owner was ready")
+	}
+	n, live := s.begin(nil, 0)
+	if n != 1 || len(live) != 0 {
+		t.Fatalf("begin at %d with %v, want 1 and no source", n, live)
+	}
+	if got, _ := popAll(s); len(got) != 6 {
+		t.Fatalf("sent %v", got)
+	}
+	s.ack(6)
+	if s.base != 1 {
+		t.Errorf("window begins at %d: received is not covered", s.base)
+	}
+	s.cover(map[uint32]uint64{1: 4})
+	if s.base != 5 || s.uncoveredTo(s.last()) != 2 || s.bytes != 16 {
+		t.Errorf("base %d uncovered %d bytes %d, want 5, 2, 16", s.base, s.uncoveredTo(s.last()), s.bytes)
+	}
+	n, live = s.begin(map[uint32]uint64{1: 5}, 0) // another worker
+	if n != 6 || len(live) != 1 || live[0].Source != 1 {
+		t.Errorf("goes on at %d with %v, want 6 and source 1", n, live)
+	}
+	if got, _ := popAll(s); len(got) != 1 || got[0] != 6 {
+		t.Errorf("sent %v, want 6", got)
+	}
+}
+
+func TestSenderSendsAgainWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newSender()
+	for i := range int64(10) {
+		s.push(frame(1, i*20))
+	}
+	s.begin(nil, 0)
+	popAll(s)
+	s.nak(3, 4)
+	s.nak(3, 4)   // asked twice before the answer
+	s.nak(20, 30) // never sent
+	got, _ := popAll(s)
+	if len(got) != 2 || got[0] != 3 || got[1] != 4 || s.replayed != 2 {
+		t.Errorf("sent again %v, replayed %d", got, s.replayed)
+	}
+}
+
+func TestSenderHasAWindowInFlight(t *testing.T) {
+	t.Parallel()
+	s := newSender()
+	for i := range int64(2 * maxInFlight) {
+		s.push(frame(1, i*20))
+	}
+	s.begin(nil, 0)
+	if got, _ := popAll(s); len(got) != maxInFlight {
+		t.Fatalf("%d in flight, want %d", len(got), maxInFlight)
+	}
+	s.ack(100)
+	if got, _ := popAll(s); len(got) != 100 {
+		t.Fatalf("%d more after 100 acknowledged", len(got))
+	}
+}
+
+func TestSenderGivesUpTheOldest(t *testing.T) {
+	t.Parallel()
+	s := newSender()
+	s.push(start(1))
+	for i := range int64(100) {
+		s.push(frame(1+uint32(i%2), i*20))
+	}
+	lost, announce := s.giveUp(time.Second, 1<<20)
+	if lost != 50 || !announce {
+		t.Fatalf("lost %d (announce %v), want 50 and a new announce for the start among them", lost, announce)
+	}
+	n, live := s.begin(nil, 0)
+	if n != 1 || len(live) != 1 {
+		t.Fatalf("begin at %d with %v", n, live)
+	}
+	got, kinds := popAll(s)
+	if len(got) != 101 || kinds[0] != subjects.KindSkip {
+		t.Fatalf("sent %d numbers beginning with %s", len(got), kinds[0])
+	}
+	if more, _ := s.giveUp(time.Second, 1<<20); more != 0 {
+		t.Errorf("gave up %d more with room enough", more)
+	}
+	if lost, _ = s.giveUp(time.Hour, 80); lost != 41 || s.bytes != 80 {
+		t.Errorf("gave up %d for %d bytes left, want 41 and 80", lost, s.bytes)
+	}
+	s.ack(101)
+	s.cover(map[uint32]uint64{1: 101, 2: 101})
+	if len(s.window) != 0 {
+		t.Errorf("%d entries left", len(s.window))
+	}
+}
+
+// Any mixture of loss, reports, acknowledgements, results, give-ups and changes of
+// owner: every number reaches the last owner, or its results cover it.
+func TestSenderProperty(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		s := newSender()
+		got := map[uint64]bool{} // by the present owner
+		next := uint64(1)        // the owner's
+		covered := map[uint32]uint64{}
+		source := map[uint64]uint32{}
+		deliver := func() {
+			for {
+				out, ok := s.pop()
+				if !ok {
+					break
+				}
+				to := out.envelope.N + uint64(max(1, len(out.envelope.Frames))) - 1
+				if out.envelope.Kind == subjects.KindSkip {
+					to = out.envelope.To
+				}
+				if rnd.IntN(5) == 0 {
+					continue // lost
+				}
+				for n := out.envelope.N; n <= to; n++ {
+					got[n] = true
+				}
+			}
+			for got[next] {
+				next++
+			}
+		}
+		owner := func() {
+			n, _ := s.begin(covered, 0)
+			got, next = map[uint64]bool{}, n
+		}
+		owner()
+		at := int64(0)
+		for range 400 {
+			switch rnd.IntN(10) {
+			case 0:
+				if rnd.IntN(10) == 0 {
+					s.giveUp(500*time.Millisecond, 1<<20)
+				}
+			case 1:
+				s.ack(next - 1)
+			case 2:
+				for n := next; n < s.next; n++ {
+					if !got[n] {
+						s.nak(n, n)
+					}
+				}
+			case 3: // a result for one source
+				src := uint32(1 + rnd.IntN(2))
+				for n := next - 1; n > 0; n-- {
+					if source[n] == src {
+						covered[src] = max(covered[src], n)
+						break
+					}
+				}
+				s.cover(covered)
+			case 4:
+				if rnd.IntN(5) == 0 {
+					owner()
+				}
+			default:
+				at += 20
+				src := uint32(1 + rnd.IntN(2))
+				source[s.push(frame(src, at))] = src
+			}
+			deliver()
+		}
+		for i := 0; next < s.end; i++ {
+			if i > 10_000 {
+				t.Fatalf("seed %d: stuck at %d of %d", seed, next, s.end)
+			}
+			s.ack(next - 1)
+			s.nak(next, s.next-1)
+			deliver()
+		}
+		s.ack(next - 1)
+		s.cover(map[uint32]uint64{1: s.end, 2: s.end})
+		if len(s.window) != 0 || s.bytes != 0 {
+			t.Fatalf("seed %d: %d entries, %d bytes left", seed, len(s.window), s.bytes)
+		}
+	}
+}

@@ -1,0 +1,307 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+// startClaim asks for an owner, or for another one: reason says why.
+func (s *session) startClaim(ctx context.Context, reason string) {
+	req := subjects.ClaimRequest{
+		V: subjects.Version, Session: s.id, Gateway: s.srv.cfg.Name, Nonce: s.nonce,
+		Reason: reason, Stamp: s.stamp, Options: s.opts,
+	}
+	s.phase = claiming
+	s.clock.silence, s.clock.beat = time.Time{}, time.Time{}
+	s.srv.wg.Go(func() { s.claim(ctx, req) })
+}
+
+// claimResult takes what the dispatchers said.
+func (s *session) claimResult(ctx context.Context, c claimed) {
+	switch {
+	case s.phase != claiming:
+		return
+	case c.wait != nil:
+		s.log.Info("waiting for a worker", "why", c.wait.Message)
+		s.tell(dialect.Note{Event: dialect.EventWaiting, Code: c.wait.Code, Message: c.wait.Message, RetryAfterMS: c.wait.RetryAfterMS})
+		return
+	case c.err != nil:
+		s.claimFailed(c.err)
+		return
+	}
+	if s.stamp.Life != 0 && c.reply.Life != s.stamp.Life {
+		s.close(endLost)
+		return
+	}
+	s.stamp, s.worker = c.reply.Stamp, string(c.reply.Worker)
+	s.log = s.srv.log.With("session", string(s.id), "life", s.stamp.Life, "epoch", s.stamp.Epoch, "attach", s.stamp.Attach)
+	s.phase, s.heard = taking, time.Now()
+	s.clock.silence = s.heard.Add(silenceBound)
+	if s.stamp.Attach == 1 && !s.numbered {
+		s.startCount(1, nil)
+	}
+	if m := s.early; m != nil {
+		s.early = nil
+		s.fromWorker(ctx, m)
+	}
+}
+
+func (s *session) claimFailed(err error) {
+	var refusal *subjects.Error
+	switch {
+	case !errors.As(err, &refusal):
+		s.giveUp(endBus.because(err.Error()), subjects.EndRefused)
+		s.close(endBus.because(err.Error()))
+	case refusal.Code == subjects.CodeSuperseded:
+		s.close(endSuperseded)
+	case refusal.Code == subjects.CodeNoWorker:
+		s.tell(dialect.Note{Event: dialect.EventError, Code: refusal.Code, Message: err.Error(), RetryAfterMS: refusal.RetryAfterMS})
+		s.close(endNoWorker.because(refusal.Message))
+	default:
+		s.tell(dialect.Note{Event: dialect.EventError, Code: refusal.Code, Message: refusal.Message})
+		s.close(endInternal.because(refusal.Message))
+	}
+}
+
+// startCount numbers what was held, from n on.
+func (s *session) startCount(n uint64, known []subjects.Source) {
+	s.snd.continueAt(n, known)
+	for _, src := range known {
+		s.byNum[src.Source] = src.Name
+		s.nextSrc = max(s.nextSrc, src.Source)
+		if f := s.feeds[src.Name]; f != nil {
+			f.number = src.Source
+		}
+	}
+	s.numbered = true
+	for _, r := range s.held {
+		s.number(r)
+	}
+	s.held, s.heldB = nil, 0
+	if s.over {
+		s.numberEnd()
+	}
+}
+
+// fromWorker takes one message of the inbox.
+func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
+	if _, channel, _ := subjects.ParseInbox(m.Subject); channel == subjects.ChannelResult {
+		s.republished(ctx, m)
+		return
+	}
+	var e subjects.Envelope
+	if err := e.ParseMsg(m); err != nil {
+		s.srv.metrics.bad.Inc()
+		s.grumble("worker_message", "message refused", err)
+		return
+	}
+	if s.stamp.Life == 0 {
+		if e.Kind == subjects.KindReady { // it came before the claim's answer
+			s.early = m
+		}
+		return
+	}
+	switch {
+	case e.Life > s.stamp.Life, e.Life == s.stamp.Life && e.Attach > s.stamp.Attach:
+		s.close(endSuperseded)
+		return
+	case e.Life < s.stamp.Life, e.Epoch != s.stamp.Epoch, e.Attach < s.stamp.Attach && e.Kind != subjects.KindInterim:
+		s.srv.metrics.stale.Inc()
+		return
+	}
+	s.heard = time.Now()
+	s.fromOwner(ctx, e, m.Data)
+}
+
+func (s *session) fromOwner(ctx context.Context, e subjects.Envelope, data []byte) {
+	switch e.Kind {
+	case subjects.KindReady:
+		s.ownerReady(e, data)
+	case subjects.KindAck:
+		s.snd.ack(e.N)
+		if e.Log > s.tail.cursor {
+			s.tail.seen = max(s.tail.seen, e.Log)
+			s.expectResult()
+		}
+	case subjects.KindNak:
+		if last := min(e.To, s.snd.first-1); e.N <= last { // only a gateway before this one had them
+			s.publish(subjects.Envelope{Kind: subjects.KindSkip, N: e.N, To: last}, subjects.Encode(subjects.Skip{
+				Reason: subjects.RefusedLost, Runs: []subjects.Run{{Count: last - e.N + 1}},
+			}))
+		}
+		s.snd.nak(e.N, e.To)
+	case subjects.KindInterim:
+		s.interim(data)
+		return
+	case subjects.KindRelease:
+		r, err := subjects.Decode[subjects.Release](e.Kind, data)
+		if err != nil {
+			s.grumble("worker_message", "release refused", err)
+			return
+		}
+		s.released(ctx, r)
+	}
+	s.flow(time.Now())
+}
+
+// ownerReady begins to send to a worker that has taken the session.
+func (s *session) ownerReady(e subjects.Envelope, data []byte) {
+	r, err := subjects.Decode[subjects.Ready](e.Kind, data)
+	if err != nil {
+		s.grumble("worker_message", "ready refused", err)
+		return
+	}
+	if s.phase == claiming {
+		return
+	}
+	if !s.numbered {
+		s.clockMS = r.AtMS
+		maps.Copy(s.snd.accepted, r.Accepted)
+		s.startCount(max(r.Next, highest(r.Covered)+1), r.Sources)
+		s.tail.cursor = r.Log // what came before this connection was others' to deliver
+	}
+	if s.tail.cursor == 0 {
+		s.tail.cursor = r.Begin
+	}
+	if r.Log > s.tail.cursor {
+		s.tail.seen = max(s.tail.seen, r.Log)
+		s.expectResult()
+	}
+	first := s.phase == taking
+	s.announce(s.snd.begin(r.Covered, r.Next))
+	if !first {
+		return
+	}
+	s.phase, s.worker = streaming, r.Worker
+	s.unwatch()
+	s.probe = r.Probe
+	s.srv.probes.watch(s.srv.work, r.Probe, s)
+	event := dialect.EventReady
+	if s.stamp.Epoch > 1 {
+		event = dialect.EventMoved
+	}
+	s.log.Info("session is served", "worker", r.Worker, "from", s.snd.next)
+	s.tell(dialect.Note{Event: event, Worker: r.Worker})
+}
+
+func highest(covered map[uint32]uint64) (n uint64) {
+	for _, c := range covered {
+		n = max(n, c)
+	}
+	return n
+}
+
+func (s *session) announce(n uint64, live []subjects.Source) {
+	s.publish(subjects.Envelope{Kind: subjects.KindAnnounce, N: n}, subjects.Encode(subjects.Announce{Sources: live}))
+}
+
+// released obeys a worker that wants the session moved.
+func (s *session) released(ctx context.Context, r subjects.Release) {
+	if s.phase == claiming {
+		return
+	}
+	if r.Reason == subjects.MoveEnded {
+		if s.numbered && s.snd.last() > 0 {
+			s.close(endLost)
+			return
+		}
+		s.stamp = subjects.Stamp{} // nothing of ours was in that life
+		s.nonce = freshNonce()
+		s.startClaim(ctx, subjects.ReasonOpen)
+		return
+	}
+	if r.Detail != "" {
+		s.warn(dialect.Note{Code: r.Reason, Message: r.Detail, Field: "engine"})
+	}
+	s.move(ctx, r.Reason)
+}
+
+// workerGone obeys a probe.
+func (s *session) workerGone(ctx context.Context, subject string) {
+	if subject == s.probe && s.phase == streaming {
+		s.move(ctx, subjects.MoveGone)
+	}
+}
+
+// move asks for another owner. A session that no worker can hold is given up.
+func (s *session) move(ctx context.Context, reason string) {
+	if s.phase == claiming || s.phase == done {
+		return
+	}
+	now := time.Now()
+	for len(s.moves) > 0 && now.Sub(s.moves[0]) > moveSpan {
+		s.moves = s.moves[1:]
+	}
+	if s.moves = append(s.moves, now); len(s.moves) > maxMoves {
+		s.tell(dialect.Note{Event: dialect.EventError, Code: endEngine.code, Message: fmt.Sprintf("moved %d times in %v, last for %s", maxMoves, moveSpan, reason)})
+		s.close(endEngine.because(reason))
+		return
+	}
+	s.log.Warn("session moves", "worker", s.worker, "why", reason)
+	s.srv.metrics.moves.WithLabelValues(reason).Inc()
+	s.unwatch()
+	s.snd.pause()
+	s.startClaim(ctx, reason)
+}
+
+// flow sends what may be sent now, or a little later if frames are to share messages.
+func (s *session) flow(now time.Time) {
+	if s.phase != streaming {
+		return
+	}
+	if share := s.srv.cfg.Share; share > 0 && !s.over && s.onlyFresh() {
+		if s.clock.share.IsZero() {
+			s.clock.share = now.Add(share)
+			return
+		}
+		if now.Before(s.clock.share) {
+			return
+		}
+	}
+	s.clock.share = time.Time{}
+	for {
+		out, ok := s.snd.pop()
+		if !ok {
+			break
+		}
+		s.publish(out.envelope, out.payload)
+		s.sent = now
+	}
+	if want := now.Add(beatEvery); s.clock.beat.IsZero() {
+		s.clock.beat = want
+	}
+}
+
+// onlyFresh tells whether all that can be sent are frames not sent before.
+func (s *session) onlyFresh() bool {
+	return len(s.snd.again) == 0 && s.snd.end-s.snd.next < maxShared
+}
+
+func (s *session) publish(e subjects.Envelope, payload []byte) {
+	e.Stamp = s.stamp
+	if err := s.srv.nc.PublishMsg(e.Msg(s.subject, payload)); err != nil {
+		s.srv.metrics.unsent.Inc() // the owner reports the hole once the bus is back
+		return
+	}
+	s.srv.metrics.messages.Inc()
+}
+
+// beat repeats the last number, so that a lost tail shows and the owner knows that
+// somebody speaks for the session.
+func (s *session) beat(now time.Time) {
+	s.clock.beat = now.Add(beatEvery)
+	if s.snd.next < s.snd.end {
+		s.clock.beat = now.Add(stallBeat) // no room in flight: an acknowledgement may be lost
+	}
+	if last := s.snd.next - 1; s.phase == streaming && (now.Sub(s.sent) >= stallBeat || s.snd.acked < last) {
+		s.publish(subjects.Envelope{Kind: subjects.KindLast, N: last}, nil)
+	}
+}

@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+const noticeEvery = 10 * time.Second // one kind of complaint, to log and client
+
+func freshNonce() string { return uuid.NewString() }
+
+// hangup is how a client's connection ended.
+type hangup int
+
+const (
+	hangupBroken hangup = iota
+	hangupClean
+	hangupTooBig
+)
+
+func hangupOf(err error) hangup {
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		return hangupTooBig
+	}
+	switch websocket.CloseStatus(err) {
+	case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
+		return hangupClean
+	}
+	return hangupBroken
+}
+
+// republished takes a result that the stream has stored and sent on.
+func (s *session) republished(ctx context.Context, m *nats.Msg) {
+	r, err := fromRepublished(m)
+	if err != nil {
+		s.srv.metrics.bad.Inc()
+		s.grumble("worker_message", "result refused", err)
+		return
+	}
+	switch {
+	case s.stamp.Life == 0 || r.envelope.Life < s.stamp.Life:
+		return // ready tells where this life begins
+	case r.envelope.Life > s.stamp.Life:
+		s.close(endSuperseded)
+		return
+	}
+	if s.tail.cursor == 0 && r.prev > 0 { // ready has not come yet
+		s.tail.seen = max(s.tail.seen, r.seq)
+		return
+	}
+	if s.tail.offer(r) {
+		s.deliver(ctx, r)
+	} else if s.tail.behind() {
+		s.readMissed(ctx)
+	}
+}
+
+// expectResult reads the store if a result that is known to exist does not come soon.
+func (s *session) expectResult() {
+	if s.clock.late.IsZero() && s.tail.behind() {
+		s.clock.late = time.Now().Add(resultLag)
+	}
+}
+
+// readMissed reads from the store what was not delivered.
+func (s *session) readMissed(ctx context.Context) {
+	if s.tail.reading || s.srv.results == nil {
+		return
+	}
+	s.tail.reading = true
+	after := s.tail.cursor
+	s.srv.metrics.repairs.Inc()
+	s.srv.wg.Go(func() {
+		post := func(r repair) bool {
+			select {
+			case s.repairs <- r:
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		}
+		err := readStore(ctx, s.srv.results, s.id, after, func(m stored) bool { return post(repair{msg: m}) })
+		post(repair{done: true, err: err})
+	})
+}
+
+// repaired takes what the store gave.
+func (s *session) repaired(ctx context.Context, r repair) {
+	if r.done {
+		s.tail.reading = false
+		if r.err != nil {
+			s.grumble("store", "results not read", r.err)
+		}
+		s.clock.late = time.Time{}
+		s.expectResult()
+		return
+	}
+	if r.msg.seq <= s.tail.cursor {
+		return
+	}
+	s.tail.cursor = r.msg.seq
+	switch {
+	case r.msg.envelope.Life < s.stamp.Life:
+	case r.msg.envelope.Life > s.stamp.Life:
+		s.close(endSuperseded)
+	default:
+		s.deliver(ctx, r.msg)
+	}
+}
+
+// deliver hands one stored result on. Results come here once each, in order.
+func (s *session) deliver(ctx context.Context, r stored) {
+	s.srv.metrics.results.WithLabelValues(string(r.envelope.Kind)).Inc()
+	switch r.envelope.Kind {
+	case subjects.KindOwner:
+		deliverAs(s, r, func(o subjects.Owner) { s.progress(o.Progress) })
+	case subjects.KindMark:
+		deliverAs(s, r, func(m subjects.Mark) {
+			s.progress(m.Progress)
+			s.tell(dialect.Note{Event: dialect.EventProgress, Tag: s.byNum[m.Source], LastFrame: m.LastFrame})
+		})
+	case subjects.KindFinal:
+		deliverAs(s, r, func(f subjects.Final) {
+			s.progress(f.Progress)
+			s.out.forget(f.Name)
+			res := s.result(dialect.TypeFinal, f.Utterance)
+			res.Number, res.Cursor = f.Number, r.seq
+			s.send(s.conv.Result(res), "")
+		})
+	case subjects.KindEnded:
+		deliverAs(s, r, func(e subjects.Ended) {
+			s.progress(e.Progress)
+			s.sessionEnded(ctx, e)
+		})
+	}
+	s.flow(time.Now())
+}
+
+func deliverAs[T any](s *session, r stored, f func(T)) {
+	v, err := subjects.Decode[T](r.envelope.Kind, r.data)
+	if err != nil {
+		s.srv.metrics.bad.Inc()
+		s.grumble("worker_message", "result refused", err)
+		return
+	}
+	f(v)
+}
+
+// progress frees what is covered and tells the client of audio that was refused.
+func (s *session) progress(p subjects.Progress) {
+	s.snd.cover(p.Covered)
+	for source, reasons := range p.Refused {
+		var n uint64
+		var last string
+		for reason, c := range reasons {
+			n += c
+			last = reason
+		}
+		if fresh := n - s.refused[source]; n > s.refused[source] {
+			s.refused[source] = n
+			s.warn(dialect.Note{Code: last, Tag: s.byNum[source], Field: "media.payload", Count: fresh,
+				Message: fmt.Sprintf("%d frames of source %.64q were refused: %s", fresh, s.byNum[source], last)})
+		}
+	}
+}
+
+func (s *session) interim(data []byte) {
+	i, err := subjects.Decode[subjects.Interim](subjects.KindInterim, data)
+	if err != nil {
+		s.grumble("worker_message", "interim refused", err)
+		return
+	}
+	s.send(s.conv.Result(s.result(dialect.TypeInterim, i.Utterance)), i.Name)
+}
+
+func (s *session) result(kind string, u subjects.Utterance) dialect.Result {
+	return dialect.Result{
+		Type: kind, Session: s.id, Tag: u.Name, Text: u.Text,
+		FirstFrame: u.FirstFrame, LastFrame: u.LastFrame, StartMS: u.StartMS, EndMS: u.EndMS,
+		Confidence: u.Confidence, Words: u.Words, Language: u.Language, Speaker: u.Speaker,
+		ID: u.Utterance, TimeMS: time.Now().UnixMilli(),
+	}
+}
+
+// sessionEnded tells the client the ledger; once the record is gone the connection
+// closes, so that a client that comes back finds nothing of the old life.
+func (s *session) sessionEnded(ctx context.Context, e subjects.Ended) {
+	names := func(m map[uint32]uint64) map[string]uint64 {
+		out := map[string]uint64{}
+		for n, c := range m {
+			out[s.name(n)] += c
+		}
+		return out
+	}
+	note := dialect.Note{Event: dialect.EventEnded, Code: e.Reason, Accepted: names(e.Accepted), Covered: names(e.Frames), Unaccounted: &e.Unaccounted}
+	for n, reasons := range e.Refused {
+		for _, c := range reasons {
+			if note.Refused == nil {
+				note.Refused = map[string]uint64{}
+			}
+			note.Refused[s.name(n)] += c
+		}
+	}
+	s.srv.metrics.unaccounted.Add(float64(max(e.Unaccounted, -e.Unaccounted)))
+	s.tell(note)
+	if !s.over {
+		s.over, s.closing = true, endLost.because(e.Reason)
+	}
+	stamp, worker := s.stamp, subjects.WorkerID(s.worker)
+	s.unwatch()
+	s.clock = clocks{} // all is said
+	s.srv.wg.Go(func() {
+		defer close(s.deleted)
+		if err := s.srv.endRecord(ctx, s.id, worker, stamp); err != nil && ctx.Err() == nil {
+			s.log.Warn("record is left to expire", "error", err)
+		}
+	})
+}
+
+func (s *session) name(source uint32) string {
+	if name, ok := s.byNum[source]; ok {
+		return name
+	}
+	return strconv.Itoa(int(source))
+}
+
+// tell renders a note for the client.
+func (s *session) tell(n dialect.Note) {
+	n.Type, n.Session = dialect.TypeEvent, s.id
+	s.send(s.conv.Note(n), "")
+}
+
+// warn tells client and log of something wrong with the input, each kind at most
+// once in a while and then with its count.
+func (s *session) warn(n dialect.Note) {
+	s.srv.metrics.warnings.WithLabelValues(known(n.Code)).Inc()
+	k := s.notices[n.Code]
+	if k == nil {
+		if len(s.notices) >= 64 {
+			return
+		}
+		k = &notice{}
+		s.notices[n.Code] = k
+	}
+	k.since++
+	if now := time.Now(); now.Sub(k.last) >= noticeEvery {
+		n.Event = dialect.EventWarning
+		n.Count = max(n.Count, k.since)
+		k.last, k.since = now, 0
+		s.log.Warn("client sent something wrong", "code", n.Code, "field", n.Field, "allowed", n.Allowed, "message", n.Message, "count", n.Count)
+		s.tell(n)
+	}
+}
+
+// grumble logs a fault of another process, each kind at most once in a while.
+func (s *session) grumble(kind, msg string, err error) {
+	k := s.notices["log "+kind]
+	if k == nil {
+		k = &notice{}
+		s.notices["log "+kind] = k
+	}
+	if now := time.Now(); now.Sub(k.last) >= noticeEvery {
+		k.last = now
+		s.log.Warn(msg, "error", err)
+	}
+}
+
+// send queues messages for the client; source names the source of an interim. A
+// client that reads too slowly is cut off, its session goes on without it.
+func (s *session) send(messages [][]byte, source string) {
+	for _, m := range messages {
+		if err := s.out.push(message{data: m, source: source}); err != nil {
+			s.log.Warn("client reads too slowly, it is cut off")
+			s.srv.metrics.ends.WithLabelValues(endSlow.code).Inc()
+			s.out.cut(endSlow)
+			return
+		}
+	}
+}
