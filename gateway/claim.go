@@ -7,12 +7,16 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 
 	"stenobus/subjects"
 )
 
-const claimTimeout = 2 * time.Second // of one request: a queue group may pick a member that hangs
+const (
+	claimTimeout  = 2 * time.Second // of one request: a queue group may pick a member that hangs
+	endRecordWait = 5 * time.Second // over all tries to delete a record
+)
 
 // claimed is the outcome of a claim, for the session's loop.
 type claimed struct {
@@ -96,12 +100,27 @@ func (g *Server) ask(ctx context.Context, req subjects.ClaimRequest) (subjects.C
 	return reply, nil
 }
 
-// endRecord deletes the session's record. If no dispatcher answers it expires.
+// endRecord deletes the session's record, with a few tries. If no dispatcher has time
+// for it the record expires.
 func (g *Server) endRecord(ctx context.Context, id subjects.SessionID, worker subjects.WorkerID, stamp subjects.Stamp) error {
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	_, err := g.nc.RequestWithContext(ctx, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{
-		V: subjects.Version, Session: id, Worker: worker, Stamp: stamp,
-	}))
+	ask := func() (struct{}, error) {
+		try, cancel := context.WithTimeout(ctx, claimTimeout)
+		defer cancel()
+		m, err := g.nc.RequestWithContext(try, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{
+			V: subjects.Version, Session: id, Worker: worker, Stamp: stamp,
+		}))
+		if err != nil {
+			return struct{}{}, err
+		}
+		reply, err := subjects.DecodeDoc[subjects.KeepReply]("reply", m.Data)
+		if err != nil {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		if e := reply.Error; e != nil && e.Code == subjects.CodeInternal {
+			return struct{}{}, e
+		}
+		return struct{}{}, nil // a refusal means that the record is not ours to delete
+	}
+	_, err := backoff.Retry(ctx, ask, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(endRecordWait))
 	return err
 }

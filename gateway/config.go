@@ -18,6 +18,7 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: no metrics
 	Bus     subjects.BusConfig    // for streams and buckets that are not there yet
 	Version string                // of the program, told to clients
+	Engines []string              // engines that clients may choose by name; others' names choose none in particular; nil: pocketsphinx and tally
 
 	Window      time.Duration // most audio that a session keeps for sending again; 0: 60 s
 	WindowBytes int           // the same in bytes; 0: 8 MiB
@@ -43,6 +44,9 @@ func (c Config) withDefaults() Config {
 	c.MaxSources = or(c.MaxSources, 256)
 	c.MaxSessions = or(c.MaxSessions, 10_000)
 	c.SendBuffer = or(c.SendBuffer, 1<<20)
+	if c.Engines == nil {
+		c.Engines = []string{"pocketsphinx", "tally"}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -9,6 +9,6 @@ import (
 // beside mediajson and a line here.
 func dialects(cfg Config) []dialect.Dialect {
 	return []dialect.Dialect{
-		mediajson.New(mediajson.Config{Version: cfg.Version}),
+		mediajson.New(mediajson.Config{Version: cfg.Version, Engines: cfg.Engines}),
 	}
 }

@@ -15,6 +15,7 @@ type feed struct {
 	number uint32 // in the session; 0: not numbered yet
 	format dialect.Format
 	starts *subjects.Source // to travel with the next frame
+	heard  bool             // a frame was numbered
 
 	anchored bool
 	anchor   int64 // session clock of the first frame since the anchor, ms

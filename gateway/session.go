@@ -22,6 +22,7 @@ const (
 	resultLag    = 300 * time.Millisecond // a stored result that has not come by then is read from the store
 	maxMoves     = 8                      // moves within moveSpan, beyond which no worker seems able
 	moveSpan     = 30 * time.Second
+	maxEntries   = 200_000         // entries waiting, whatever their size: a minute of 60 sources
 	aheadBound   = 5 * time.Second // a client this far ahead of real time fills the window itself
 )
 
@@ -67,7 +68,8 @@ type session struct {
 	feeds   map[string]*feed
 	byNum   map[uint32]string // source names
 	nextSrc uint32
-	clockMS int64 // the session clock's offset, for a session that lived before
+	resumed map[string]uint32 // numbers of sources that an earlier attach announced
+	clockMS int64             // the session clock's offset, for a session that lived before
 	tail    tail
 	refused map[uint32]uint64 // as last told to the client
 	notices map[string]*notice
@@ -101,6 +103,7 @@ type clocks struct{ beat, silence, share, grace, end, late, leave time.Time }
 // received is an entry that has no number yet.
 type received struct {
 	event dialect.Event
+	feed  *feed // of its source, nil for all of them
 	at    int64
 }
 
@@ -138,6 +141,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		snd:     newSender(),
 		feeds:   map[string]*feed{},
 		byNum:   map[uint32]string{},
+		resumed: map[string]uint32{},
 		refused: map[uint32]uint64{},
 		notices: map[string]*notice{},
 	}
@@ -252,14 +256,19 @@ func (s *session) event(ev dialect.Event) {
 // take places an event on the session clock and numbers it, or holds it until the
 // count is known.
 func (s *session) take(ev dialect.Event) {
-	r := received{event: ev}
 	f := s.feeds[ev.Tag]
+	r := received{event: ev, feed: f}
 	switch ev.Kind {
 	case dialect.Start:
 		f.restart(ev.Format)
 	case dialect.Media:
 		r.at = f.place(ev, time.Since(s.began).Milliseconds())
 		s.srv.metrics.frames.Inc()
+	case dialect.Stop:
+		if f == nil {
+			return
+		}
+		delete(s.feeds, ev.Tag)
 	}
 	if !s.numbered {
 		s.held = append(s.held, r)
@@ -271,8 +280,7 @@ func (s *session) take(ev dialect.Event) {
 
 // number gives an event its place in the session's count.
 func (s *session) number(r received) {
-	ev := r.event
-	f := s.feeds[ev.Tag]
+	ev, f := r.event, r.feed
 	switch ev.Kind {
 	case dialect.Start:
 		if f.number == 0 {
@@ -287,16 +295,15 @@ func (s *session) number(r received) {
 			kind: subjects.KindFrames, source: f.number, payload: ev.Payload,
 			packet: ev.Packet, at: r.at + s.clockMS, starts: f.starts,
 		})
-		f.starts = nil
+		f.starts, f.heard = nil, true
 	case dialect.Stop:
-		if f != nil && f.number != 0 {
+		if f.heard {
 			s.snd.push(entry{kind: subjects.KindStop, source: f.number})
-			delete(s.feeds, ev.Tag)
 		}
 	case dialect.Flush:
-		for _, f := range s.feeds {
-			if f.number != 0 && (ev.Tag == "" || s.byNum[f.number] == ev.Tag) {
-				s.snd.push(entry{kind: subjects.KindFlush, source: f.number})
+		for _, each := range s.feeds {
+			if each.heard && (ev.Tag == "" || each == f) {
+				s.snd.push(entry{kind: subjects.KindFlush, source: each.number})
 			}
 		}
 	}
@@ -305,10 +312,9 @@ func (s *session) number(r received) {
 // sourceNumber finds the number of a source that an earlier attach announced, or
 // gives out the next.
 func (s *session) sourceNumber(name string) uint32 {
-	for n, known := range s.byNum {
-		if known == name && s.snd.sources[n].Name == name {
-			return n
-		}
+	if n, ok := s.resumed[name]; ok {
+		delete(s.resumed, name)
+		return n
 	}
 	s.nextSrc++
 	s.byNum[s.nextSrc] = name
@@ -324,7 +330,14 @@ func (s *session) bound() {
 		newest = s.held[len(s.held)-1].at
 		span, bytes = time.Duration(newest-s.held[0].at)*time.Millisecond, s.heldB
 	}
-	if s.over || span <= cfg.Window && bytes <= cfg.WindowBytes {
+	if s.over {
+		return
+	}
+	if len(s.held)+len(s.snd.window) > maxEntries {
+		s.giveUp(endTooFast.because(fmt.Sprintf("more than %d messages wait", maxEntries)), subjects.EndRefused)
+		return
+	}
+	if span <= cfg.Window && bytes <= cfg.WindowBytes {
 		return
 	}
 	ahead := time.Duration(newest)*time.Millisecond - time.Since(s.began)

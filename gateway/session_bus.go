@@ -77,9 +77,7 @@ func (s *session) startCount(n uint64, known []subjects.Source) {
 	for _, src := range known {
 		s.byNum[src.Source] = src.Name
 		s.nextSrc = max(s.nextSrc, src.Source)
-		if f := s.feeds[src.Name]; f != nil {
-			f.number = src.Source
-		}
+		s.resumed[src.Name] = src.Source
 	}
 	s.numbered = true
 	for _, r := range s.held {

@@ -86,7 +86,7 @@ func goldens() []golden {
 		{"detach", frames, env(subjects.KindDetach, n(104)), []byte{}, nil},
 		{"ready", inbox(subjects.ChannelReady), env(subjects.KindReady, nil), subjects.Ready{
 			Worker: "w1", Probe: "$SRV.PING.stenobus-worker.abc", Next: 105, Covered: map[uint32]uint64{1: 98},
-			Sources: []subjects.Source{src}, AtMS: 2040, Log: 57, Begin: 40,
+			Accepted: map[uint32]uint64{1: 54}, Sources: []subjects.Source{src}, AtMS: 2040, Log: 57, Begin: 40,
 		}, body[subjects.Ready](subjects.KindReady)},
 		{"ack", inbox(subjects.ChannelAck), env(subjects.KindAck, func(e *subjects.Envelope) { e.N, e.Log = 104, 57 }), []byte{}, nil},
 		{"nak", inbox(subjects.ChannelNak), env(subjects.KindNak, func(e *subjects.Envelope) { e.N, e.To = 95, 97 }), []byte{}, nil},

@@ -57,14 +57,15 @@ type Announce struct {
 
 // Ready is the payload of ready: the session is this worker's, send.
 type Ready struct {
-	Worker  string            `json:"worker"`            // the worker's id
-	Probe   string            `json:"probe"`             // request here is answered while the worker lives; outside transcribe.>
-	Next    uint64            `json:"next"`              // number expected next; 0: the first not covered
-	Covered map[uint32]uint64 `json:"covered,omitempty"` // by source: last frame that stored results cover
-	Sources []Source          `json:"sources,omitempty"` // sources known to this worker
-	AtMS    int64             `json:"at_ms"`             // the session clock at the newest frame, ms
-	Log     uint64            `json:"log"`               // sequence of the last stored result
-	Begin   uint64            `json:"begin"`             // last sequence of the log before this life, 0 if none
+	Worker   string            `json:"worker"`             // the worker's id
+	Probe    string            `json:"probe"`              // request here is answered while the worker lives; outside transcribe.>
+	Next     uint64            `json:"next"`               // number expected next; 0: the first not covered
+	Covered  map[uint32]uint64 `json:"covered,omitempty"`  // by source: last frame that stored results cover
+	Sources  []Source          `json:"sources,omitempty"`  // sources known to this worker
+	Accepted map[uint32]uint64 `json:"accepted,omitempty"` // by source: frames taken in this life
+	AtMS     int64             `json:"at_ms"`              // the session clock at the newest frame, ms
+	Log      uint64            `json:"log"`                // sequence of the last stored result
+	Begin    uint64            `json:"begin"`              // last sequence of the log before this life, 0 if none
 }
 
 // Release is the payload of release.

@@ -93,7 +93,6 @@ type Welcome struct {
 	Session  subjects.SessionID
 	Given    bool // false: the client gave no usable id and Session is new
 	Gateway  string
-	Resumed  bool // the session lived already
 	GraceMS  int64
 	Version  string
 	Provider string // engine asked for, empty: any

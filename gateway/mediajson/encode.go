@@ -126,8 +126,7 @@ type helloConfig struct {
 type welcome struct {
 	Type    string             `json:"type"` // hello
 	Session subjects.SessionID `json:"session"`
-	Given   bool               `json:"given"`   // the client gave the session's id
-	Resumed bool               `json:"resumed"` // the session lived already
+	Given   bool               `json:"given"` // the client gave the session's id
 	GraceMS int64              `json:"grace_ms"`
 }
 
@@ -157,7 +156,7 @@ func (w *writer) Hello(h dialect.Welcome) [][]byte {
 		},
 	}
 	if w.extended {
-		i.Stenobus = welcome{Type: "hello", Session: h.Session, Given: h.Given, Resumed: h.Resumed, GraceMS: h.GraceMS}
+		i.Stenobus = welcome{Type: "hello", Session: h.Session, Given: h.Given, GraceMS: h.GraceMS}
 	}
 	return messages(i)
 }

@@ -46,7 +46,7 @@ func show(ev dialect.Event) string {
 	case dialect.Start:
 		return fmt.Sprintf("start %s %s/%d/%d", ev.Tag, ev.Format.Encoding, ev.Format.SampleRate, ev.Format.Channels)
 	case dialect.Media:
-		return fmt.Sprintf("media %s %q packet %d at %d", ev.Tag, ev.Payload, ev.Packet, ev.TimeMS)
+		return fmt.Sprintf("media %s %+q packet %d at %d", ev.Tag, ev.Payload, ev.Packet, ev.TimeMS)
 	case dialect.Stop:
 		return "stop " + ev.Tag
 	case dialect.End:
