@@ -39,7 +39,7 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 		case err == nil:
 			s.offer(ctx, claimed{reply: reply})
 			return
-		case errors.As(err, &refusal) && !retriable(refusal.Code):
+		case errors.As(err, &refusal) && !retriable(refusal.Code, req.Moves()):
 			s.offer(ctx, claimed{err: refusal})
 			return
 		case time.Now().After(deadline):
@@ -69,10 +69,12 @@ func (s *session) offer(ctx context.Context, c claimed) {
 	}
 }
 
-func retriable(code string) bool {
+func retriable(code string, moves bool) bool {
 	switch code {
-	case subjects.CodeNoWorker, subjects.CodeInternal, subjects.CodeEnding, subjects.CodeEnded:
+	case subjects.CodeNoWorker, subjects.CodeInternal, subjects.CodeEnding:
 		return true
+	case subjects.CodeEnded: // a new life can begin, an old one can't go on
+		return !moves
 	}
 	return false
 }

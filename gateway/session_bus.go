@@ -34,7 +34,7 @@ func (s *session) claimResult(ctx context.Context, c claimed) {
 		s.tell(dialect.Note{Event: dialect.EventWaiting, Code: c.wait.Code, Message: c.wait.Message, RetryAfterMS: c.wait.RetryAfterMS})
 		return
 	case c.err != nil:
-		s.claimFailed(c.err)
+		s.claimFailed(ctx, c.err)
 		return
 	}
 	if s.stamp.Life != 0 && c.reply.Life != s.stamp.Life {
@@ -54,7 +54,7 @@ func (s *session) claimResult(ctx context.Context, c claimed) {
 	}
 }
 
-func (s *session) claimFailed(err error) {
+func (s *session) claimFailed(ctx context.Context, err error) {
 	var refusal *subjects.Error
 	switch {
 	case !errors.As(err, &refusal):
@@ -62,6 +62,9 @@ func (s *session) claimFailed(err error) {
 		s.close(endBus.because(err.Error()))
 	case refusal.Code == subjects.CodeSuperseded:
 		s.close(endSuperseded)
+	case refusal.Code == subjects.CodeEnded: // its last results are in the store
+		s.clock = clocks{end: time.Now().Add(claimTimeout)}
+		s.readMissed(ctx)
 	case refusal.Code == subjects.CodeNoWorker:
 		s.tell(dialect.Note{Event: dialect.EventError, Code: refusal.Code, Message: err.Error(), RetryAfterMS: refusal.RetryAfterMS})
 		s.close(endNoWorker.because(refusal.Message))

@@ -1,0 +1,337 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"stenobus/subjects"
+)
+
+const (
+	claimWait   = 1800 * time.Millisecond // of a whole claim: gateways ask again after 2 s
+	cleanupWait = time.Second             // of removing what a refused claim left
+	maxTries    = 16                      // workers asked for one claim, those that refuse at once included
+	maxLives    = 3                       // lives begun by one claim because the one before had ended
+)
+
+// claim is one request on its way. One goroutine has it.
+type claim struct {
+	d      *Dispatcher
+	req    subjects.ClaimRequest
+	need   need
+	reason string // told to the worker; empty: the record's
+
+	attached bool              // the record has this claim's attach
+	begun    bool              // this claim began the life
+	promised subjects.WorkerID // whose slot is reserved in the fleet's view; empty: none
+	left     *held             // the ownership that a move leaves
+	ending   *subjects.Error   // a worker said that it is still ending the session
+	tries    int               // workers that did not take it
+	silent   int               // of these, those that were waited for
+	lives    int
+}
+
+// grant serves a claim: it returns the record that the session's worker accepted, or
+// why there is none. A claim may come twice and to two dispatchers at once: whatever
+// is read may be stale, and only writes decide. Each write can be told from the
+// record, so after a lost answer the next round goes on from there.
+func (d *Dispatcher) grant(ctx context.Context, req subjects.ClaimRequest) (held, error) {
+	c := &claim{d: d, req: req, need: need{
+		session: req.Session, options: req.Options, not: map[subjects.WorkerID]bool{},
+	}}
+	var h held
+	err := retry(ctx, func() (err error) {
+		h, err = c.round(ctx)
+		return err
+	})
+	return h, err
+}
+
+// retry repeats what lost a compare-and-set or met a fault of the bus, until ctx ends.
+// A refusal is final.
+func retry(ctx context.Context, f func() error) error {
+	const first, most = 2 * time.Millisecond, 100 * time.Millisecond
+	for pause := first; ; pause = min(2*pause, most) {
+		err := f()
+		var refusal *subjects.Error
+		if err == nil || errors.As(err, &refusal) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+	}
+}
+
+func (c *claim) round(ctx context.Context) (held, error) {
+	was, err := c.d.store.read(ctx, c.req.Session)
+	if err != nil {
+		return held{}, err
+	}
+	h := was
+	switch {
+	case c.req.Moves():
+		h, err = c.move(ctx, was)
+	case !was.there:
+		h, err = c.begin(ctx, was)
+	case was.Nonce != c.req.Nonce:
+		h, err = c.attach(ctx, was)
+	}
+	if err != nil {
+		return held{}, err
+	}
+	return c.settle(ctx, h)
+}
+
+// begin starts a life, over whatever was there before.
+func (c *claim) begin(ctx context.Context, was held) (held, error) {
+	if c.lives++; c.lives > maxLives {
+		return held{}, subjects.Errorf(subjects.CodeInternal, "%d lives of the session ended at once", maxLives)
+	}
+	w, ok := c.reserve()
+	if !ok {
+		if was.there { // of a life that is over
+			c.remove(ctx, was)
+		}
+		return held{}, c.refusal()
+	}
+	h, err := c.own(ctx, was, subjects.Record{
+		Stamp: subjects.Stamp{Epoch: 1, Attach: 1}, Session: c.req.Session, Options: c.req.Options,
+	}, w, subjects.ReasonOpen)
+	if err == nil {
+		c.begun, c.attached, c.reason = true, true, ""
+	}
+	return h, err
+}
+
+// attach makes this claim's connection the session's.
+func (c *claim) attach(ctx context.Context, was held) (held, error) {
+	if c.attached {
+		return held{}, subjects.Errorf(subjects.CodeSuperseded, "another connection has the session, at attach %d", was.Attach)
+	}
+	rec := was.Record
+	if rec.Nonce == "" { // a worker brought it back, who does not know them
+		rec.Options = c.req.Options
+	}
+	rec.Attach++
+	rec.Nonce, rec.Gateway = c.req.Nonce, c.req.Gateway
+	h, err := c.d.store.write(ctx, was, rec)
+	if err == nil {
+		c.attached, c.reason = true, subjects.ReasonResume
+	}
+	return h, err
+}
+
+// move takes the session away from the owner that the request names, unless that was
+// done already.
+func (c *claim) move(ctx context.Context, was held) (held, error) {
+	asked := c.req.Stamp
+	same := was.there && was.Life == asked.Life
+	switch {
+	case was.there && was.Life > asked.Life:
+		return held{}, subjects.Errorf(subjects.CodeSuperseded, "the session is in life %d", was.Life)
+	case same && was.Attach > asked.Attach:
+		return held{}, subjects.Errorf(subjects.CodeSuperseded, "another connection has the session, at attach %d", was.Attach)
+	case same && was.Epoch > asked.Epoch:
+		return was, nil
+	case was.ended && was.rev > asked.Life:
+		return held{}, subjects.Errorf(subjects.CodeEnded, "life %d of the session has ended", asked.Life)
+	}
+	rec := subjects.Record{Session: c.req.Session, Options: c.req.Options}
+	if same {
+		if rec = was.Record; rec.Nonce == "" {
+			rec.Options = c.req.Options
+		}
+	}
+	rec.Stamp = subjects.Stamp{Life: asked.Life, Epoch: max(rec.Epoch, asked.Epoch), Attach: asked.Attach}
+	w, ok := c.replacement(rec)
+	if !ok {
+		return held{}, c.refusal()
+	}
+	rec.Epoch++
+	if same {
+		c.left = &was
+	}
+	h, err := c.own(ctx, was, rec, w, c.req.Reason)
+	if err == nil && same && w == was.Worker {
+		c.d.release(was, c.req.Reason) // before the assignment, or it would still have the session
+	}
+	return h, err
+}
+
+// replacement reserves a worker other than the one that a move leaves. That one is a
+// last resort, unless it said itself that it goes away or nothing answers there.
+func (c *claim) replacement(rec subjects.Record) (subjects.WorkerID, bool) {
+	if rec.Worker == "" {
+		return c.reserve()
+	}
+	c.need.not[rec.Worker] = true
+	if w, ok := c.reserve(); ok {
+		return w, true
+	}
+	switch c.req.Reason {
+	case subjects.MoveEngine, subjects.MoveSilent:
+	case subjects.MoveGone: // it may be back, under its old name
+		if !c.d.fleet.reborn(rec.Worker, rec.Since) {
+			return "", false
+		}
+	default:
+		return "", false
+	}
+	delete(c.need.not, rec.Worker)
+	w, ok := c.reserve()
+	c.need.not[rec.Worker] = true
+	return w, ok
+}
+
+// own writes a worker into the record. The slot promised to it is taken back where the
+// write fails.
+func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjects.WorkerID, reason string) (held, error) {
+	rec.Worker, rec.Reason = w, reason
+	rec.Nonce, rec.Gateway = c.req.Nonce, c.req.Gateway
+	rec.Since = time.Now().UTC().Format(time.RFC3339Nano)
+	h, err := c.d.store.write(ctx, was, rec)
+	if err != nil {
+		c.unreserve()
+	}
+	return h, err
+}
+
+func (c *claim) reserve() (subjects.WorkerID, bool) {
+	w, ok := c.d.fleet.reserve(c.d.cfg.Strategy, &c.need)
+	c.promised = w
+	return w, ok
+}
+
+func (c *claim) unreserve() {
+	if c.promised != "" {
+		c.d.fleet.unreserve(c.promised)
+		c.promised = ""
+	}
+}
+
+// settle asks the record's worker to take the session, and others if it does not.
+func (c *claim) settle(ctx context.Context, h held) (held, error) {
+	for {
+		refused, err := c.offer(ctx, h)
+		c.unreserve()
+		if err != nil {
+			return held{}, err
+		}
+		if refused == nil {
+			c.leave(h)
+			return h, nil
+		}
+		switch {
+		case refused.Code == subjects.CodeEnded && c.req.Moves():
+			c.remove(ctx, h)
+			return held{}, refused
+		case refused.Code == subjects.CodeEnded:
+			h, err = c.begin(ctx, h)
+		case refused.Code == subjects.CodeSuperseded:
+			return held{}, c.overtaken(ctx, h, refused)
+		case refused.Code == subjects.CodeEnding && !c.req.Moves():
+			// The record stays, so that the next try comes to the same worker: another
+			// one would cut off the last words of the life that ends here.
+			return held{}, refused
+		default:
+			h, err = c.next(ctx, h, refused)
+		}
+		if err != nil {
+			return held{}, err
+		}
+	}
+}
+
+// overtaken decides what it means that the worker knows of something later: usually
+// another claim, which is then in the record.
+func (c *claim) overtaken(ctx context.Context, h held, refused *subjects.Error) error {
+	now, err := c.d.store.read(ctx, c.req.Session)
+	switch {
+	case err != nil:
+		return err
+	case now.rev != h.rev:
+		return errConflict
+	}
+	c.giveUp(ctx, h)
+	return refused
+}
+
+// next passes the session on to another worker, in a new epoch.
+func (c *claim) next(ctx context.Context, h held, refused *subjects.Error) (held, error) {
+	c.need.not[h.Worker] = true
+	c.tries++
+	switch refused.Code {
+	case subjects.MoveSilent:
+		c.silent++
+		c.d.release(h, refused.Code) // should it wake up
+	case subjects.CodeEnding:
+		c.ending = refused
+	}
+	deadline, _ := ctx.Deadline()
+	if c.tries >= maxTries || c.silent >= c.d.cfg.AssignTries || time.Until(deadline) < min(c.d.cfg.AssignWait, claimWait/4) {
+		c.giveUp(ctx, h)
+		return held{}, c.refusal()
+	}
+	w, ok := c.reserve()
+	if !ok {
+		c.giveUp(ctx, h)
+		return held{}, c.refusal()
+	}
+	rec := h.Record
+	rec.Epoch++
+	reason := h.Reason
+	if !c.begun && !c.req.Moves() { // its worker had it and has it no more
+		reason = moveReason(refused)
+	}
+	c.reason = ""
+	return c.own(ctx, h, rec, w, reason)
+}
+
+func moveReason(refused *subjects.Error) string {
+	switch refused.Code {
+	case subjects.CodeDraining:
+		return subjects.MoveDraining
+	case subjects.MoveSilent:
+		return subjects.MoveSilent
+	}
+	return subjects.MoveGone
+}
+
+// refusal says why no worker takes the session, and when to ask again.
+func (c *claim) refusal() *subjects.Error {
+	if c.ending != nil {
+		return c.ending
+	}
+	e := subjects.Errorf(subjects.CodeNoWorker, "%s", c.d.fleet.why(&c.need))
+	e.RetryAfterMS = 250 + rand.Int64N(750)
+	return e
+}
+
+// giveUp leaves nothing of a life that no gateway heard of: its first attach is this
+// claim's, which nobody accepted. Any other record stays, for the claim's next try.
+func (c *claim) giveUp(ctx context.Context, h held) {
+	if h.Attach == 1 && h.Nonce == c.req.Nonce && !c.req.Moves() {
+		c.remove(ctx, h)
+	}
+}
+
+// remove deletes a record if it can; if not, the record expires.
+func (c *claim) remove(ctx context.Context, h held) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupWait)
+	defer cancel()
+	if err := c.d.store.remove(ctx, h); err != nil && !errors.Is(err, errConflict) {
+		c.d.fault("a record is left to expire", err)
+	}
+}
+
+// leave tells the worker that had the session before, if it can hear.
+func (c *claim) leave(h held) {
+	if c.left != nil && c.left.Worker != h.Worker && c.req.Reason != subjects.MoveGone {
+		c.d.release(*c.left, c.req.Reason)
+	}
+}

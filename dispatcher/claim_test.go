@@ -1,0 +1,313 @@
+package dispatcher
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"stenobus/subjects"
+	"stenobus/subjects/subjectstest"
+)
+
+func TestAttach(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{})
+	w := r.worker("w1", 5)
+	r.sees(1, d)
+
+	first := r.granted(open("s", "n1"))
+	same(r, "worker", first.Worker, w.id)
+	if first.Life == 0 || first.Epoch != 1 || first.Attach != 1 {
+		t.Fatalf("stamp %+v, want a life, epoch 1, attach 1", first.Stamp)
+	}
+	same(r, "the same nonce again", r.granted(open("s", "n1")), first)
+
+	second := open("s", "n2")
+	second.Options.Engine = "other" // a session's options do not change
+	resumed := r.granted(second)
+	same(r, "resumed", resumed.Stamp, subjects.Stamp{Life: first.Life, Epoch: 1, Attach: 2})
+	same(r, "worker", resumed.Worker, w.id)
+	same(r, "sessions of the worker", w.count(), 1)
+
+	asked := w.asked(subjects.OpAssign)
+	same(r, "assigns", len(asked), 3)
+	same(r, "reason of the first", asked[0].Reason, subjects.ReasonOpen)
+	same(r, "reason of the resume", asked[2].Reason, subjects.ReasonResume)
+	same(r, "engine of the resume", asked[2].Options.Engine, "")
+
+	// The first connection is out: it cannot move the session, whoever asks.
+	r.refused(r.claim(moved(open("s", "n1"), first, subjects.MoveGone)).Error, subjects.CodeSuperseded)
+}
+
+func TestEndedLifeBeginsAnother(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{})
+	w := r.worker("w1", 5)
+	r.sees(1, d)
+	first := r.granted(open("s", "n1"))
+	w.set(func(p *peer) { delete(p.has, "s"); p.over["s"] = first.Life })
+
+	second := r.granted(open("s", "n2"))
+	if second.Life <= first.Life || second.Epoch != 1 || second.Attach != 1 {
+		t.Fatalf("after life %d ended: %+v", first.Life, second.Stamp)
+	}
+	same(r, "record", r.record(d, "s").Stamp, second.Stamp)
+}
+
+func TestEndingIsPassedOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{})
+	w := r.worker("w1", 5)
+	r.worker("w2", 5)
+	r.sees(2, d)
+	w.set(func(p *peer) { p.says = &subjects.Error{Code: subjects.CodeEnding, RetryAfterMS: 50} })
+	d.fleet.silent("w2", time.Now()) // so that w1 is asked
+
+	refused := r.claim(open("s", "n1"))
+	r.refused(refused.Error, subjects.CodeEnding)
+	same(r, "retry", refused.Error.RetryAfterMS, 50)
+	w.set(func(p *peer) { p.says = nil })
+	same(r, "worker of the next try", r.granted(open("s", "n1")).Worker, w.id)
+}
+
+func TestWorkersThatDoNotTakeIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		bad   func(*peer)
+		epoch uint64
+	}{
+		"dead":     {(*peer).die, 2},
+		"hung":     {func(p *peer) { p.set(func(p *peer) { p.mute = true }) }, 2},
+		"full":     {func(p *peer) { p.set(func(p *peer) { p.says = subjects.Errorf(subjects.CodeFull, "full") }) }, 2},
+		"draining": {func(p *peer) { p.set(func(p *peer) { p.says = subjects.Errorf(subjects.CodeDraining, "bye") }) }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, subjects.BusConfig{})
+			d := r.dispatch(Config{Strategy: StrategyPack, AssignWait: 100 * time.Millisecond})
+			bad := r.worker("a", 5) // the first by id: pack asks it first
+			good := r.worker("b", 5)
+			r.sees(2, d)
+			c.bad(bad)
+			got := r.granted(open("s", "n1"))
+			same(r, "worker", got.Worker, good.id)
+			same(r, "epoch", got.Epoch, c.epoch)
+			same(r, "record", r.record(d, "s").Worker, good.id)
+			if name == "hung" {
+				subjectstest.Eventually(t, "the hung one is told to let go", func() bool {
+					return len(bad.asked(subjects.OpRelease)) == 1
+				})
+			}
+			// It is set aside now: the next session does not wait for it.
+			same(r, "epoch of the next", r.granted(open("s2", "n1")).Epoch, 1)
+		})
+	}
+}
+
+func TestResumeAfterWorkerDied(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{Strategy: StrategyPack})
+	a, b := r.worker("a", 5), r.worker("b", 5)
+	r.sees(2, d)
+	first := r.granted(open("s", "n1"))
+	same(r, "worker", first.Worker, a.id)
+	a.die()
+	got := r.granted(open("s", "n2"))
+	same(r, "stamp", got.Stamp, subjects.Stamp{Life: first.Life, Epoch: 2, Attach: 2})
+	same(r, "worker", got.Worker, b.id)
+	same(r, "reason", r.record(d, "s").Reason, subjects.MoveGone)
+}
+
+func TestNoWorkerLeavesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{AssignWait: 50 * time.Millisecond})
+	r.refused(r.claim(open("s", "n1")).Error, subjects.CodeNoWorker)
+
+	r.worker("full", 5).set(func(p *peer) { p.says = subjects.Errorf(subjects.CodeFull, "full") })
+	r.worker("hung", 5).set(func(p *peer) { p.mute = true })
+	r.worker("gone", 5).die()
+	r.worker("draining", 5, func(w *subjects.WorkerReport) { w.Draining = true })
+	r.sees(4, d)
+	e := r.claim(open("s", "n1")).Error
+	r.refused(e, subjects.CodeNoWorker)
+	if !strings.Contains(e.Message, "4 known") || e.RetryAfterMS < 250 || e.RetryAfterMS > 1000 {
+		t.Errorf("got %+v", e)
+	}
+	same(r, "record left", r.record(d, "s").there, false)
+	same(r, "waiting", d.Stats().Waiting, 1)
+
+	ask := open("s2", "n1")
+	ask.Options.Engine, ask.Options.Labels = "oracle", map[string]string{"zone": "b"}
+	e = r.claim(ask).Error
+	r.refused(e, subjects.CodeNoWorker)
+	for _, part := range []string{"oracle", "zone=b", "tally"} {
+		if !strings.Contains(e.Message, part) {
+			t.Errorf("message %q does not name %q", e.Message, part)
+		}
+	}
+	same(r, "waiting", d.Stats().Waiting, 2)
+	keys, err := r.kv.Sessions.Keys(r.ctx())
+	if !errors.Is(err, jetstream.ErrNoKeysFound) {
+		t.Errorf("keys left: %v %v", keys, err)
+	}
+}
+
+func TestThousandClaimsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, dispatchers := range []int{1, 3} {
+		t.Run(fmt.Sprint(dispatchers), func(t *testing.T) {
+			t.Parallel()
+			const claims, workers, slots = 1000, 8, 25
+			r := newRig(t, subjects.BusConfig{})
+			var ds []*Dispatcher
+			for range dispatchers {
+				ds = append(ds, r.dispatch(Config{AssignWait: claimWait}))
+			}
+			var peers []*peer
+			for i := range workers {
+				peers = append(peers, r.worker(fmt.Sprintf("w%d", i), slots))
+			}
+			r.sees(workers, ds...)
+
+			var ok, none atomic.Int64
+			var wg sync.WaitGroup
+			for i := range claims {
+				wg.Go(func() {
+					switch reply := r.patient(open(fmt.Sprintf("s%d", i), "n")); {
+					case reply.Error == nil:
+						ok.Add(1)
+					case reply.Error.Code == subjects.CodeNoWorker:
+						none.Add(1)
+					default:
+						r.Errorf("claim %d: %v", i, reply.Error)
+					}
+				})
+			}
+			wg.Wait()
+			same(r, "granted", ok.Load(), workers*slots)
+			same(r, "refused", none.Load(), claims-workers*slots)
+			held := 0
+			for _, p := range peers {
+				held += p.count()
+			}
+			same(r, "sessions of workers", held, workers*slots)
+			keys, err := r.kv.Sessions.Keys(r.ctx())
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(r, "records", len(keys), workers*slots)
+		})
+	}
+}
+
+func TestDispatchersRaceForOneSession(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	var ds []*Dispatcher
+	for range 8 {
+		ds = append(ds, r.dispatch(Config{}))
+	}
+	for i := range 4 {
+		r.worker(fmt.Sprintf("w%d", i), 50)
+	}
+	r.sees(4, ds...)
+	for name, nonce := range map[string]func(int) string{
+		"one connection":   func(int) string { return "n" },
+		"many connections": func(i int) string { return fmt.Sprint("n", i) },
+	} {
+		replies := make([]subjects.ClaimReply, 24)
+		var wg sync.WaitGroup
+		for i := range replies {
+			wg.Go(func() { replies[i] = r.claim(open(name, nonce(i))) })
+		}
+		wg.Wait()
+		end := r.record(ds[0], name)
+		attaches := map[uint64]bool{}
+		for i, got := range replies {
+			if got.Error != nil {
+				r.refused(got.Error, subjects.CodeSuperseded)
+				continue
+			}
+			if got.Life != end.Life || got.Epoch != 1 || got.Worker != end.Worker {
+				t.Errorf("%s: reply %d is %+v, record is %+v", name, i, got, end.Record)
+			}
+			if name == "one connection" {
+				same(r, "attach", got.Attach, 1)
+			} else if attaches[got.Attach] {
+				t.Errorf("attach %d was given twice", got.Attach)
+			}
+			attaches[got.Attach] = true
+		}
+		if !attaches[end.Attach] {
+			t.Errorf("%s: nobody has attach %d of the record", name, end.Attach)
+		}
+	}
+}
+
+func TestHostileSessions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{})
+	w := r.worker("w.*>", 50)
+	r.sees(1, d)
+	ids := []string{"*", ">", "a.b", "a", "a b", "\x00", "../x", "$KV", "é", "=41", strings.Repeat("x", subjects.MaxID)}
+	lives := map[uint64]string{}
+	for _, id := range ids {
+		got := r.granted(open(id, "n"))
+		if other, twice := lives[got.Life]; twice {
+			t.Errorf("%q shares a life with %q", id, other)
+		}
+		lives[got.Life] = id
+		same(r, "key", r.record(d, id).Session, subjects.SessionID(id))
+	}
+	same(r, "sessions", w.count(), len(ids))
+	for _, id := range []string{"", strings.Repeat("x", subjects.MaxID+1)} {
+		e := r.claim(open(id, "n")).Error
+		r.refused(e, subjects.CodeBadRequest)
+		if !strings.Contains(e.Message, "session") {
+			t.Errorf("message %q does not name the field", e.Message)
+		}
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	r.dispatch(Config{})
+	big := open("s", "n")
+	big.Options.Tags = []string{strings.Repeat("x", maxRequest)}
+	half := open("s", "n")
+	half.Epoch = 1
+	for name, c := range map[string]struct {
+		subject, data, code, names string
+	}{
+		"no JSON":       {subjects.Claim, "{", subjects.CodeBadRequest, "claim"},
+		"empty":         {subjects.Claim, "", subjects.CodeBadRequest, "claim"},
+		"no version":    {subjects.Claim, "{}", subjects.CodeBadRequest, "field v"},
+		"wrong version": {subjects.Claim, `{"v":2}`, subjects.CodeVersion, "field v"},
+		"wrong type":    {subjects.Claim, `{"v":1,"session":"s","epoch":"x"}`, subjects.CodeBadRequest, "epoch"},
+		"no nonce":      {subjects.Claim, string(subjects.Encode(open("s", ""))), subjects.CodeBadRequest, "nonce"},
+		"half a stamp":  {subjects.Claim, string(subjects.Encode(half)), subjects.CodeBadRequest, "life"},
+		"too big":       {subjects.Claim, string(subjects.Encode(big)), subjects.CodeBadRequest, "bytes"},
+		"renew":         {subjects.ClaimRenew, `{"v":1,"session":"s","worker":"w"}`, subjects.CodeBadRequest, "life"},
+		"end":           {subjects.ClaimEnd, `{"v":1,"session":"","worker":"w"}`, subjects.CodeBadRequest, "session"},
+		"end by nobody": {subjects.ClaimEnd, `{"v":1,"session":"s","worker":""}`, subjects.CodeBadRequest, "worker"},
+		"end, version":  {subjects.ClaimEnd, `{"v":9}`, subjects.CodeVersion, "field v"},
+	} {
+		got := ask[subjects.KeepReply](r, c.subject, []byte(c.data)) // the error is where a ClaimReply has it
+		if got.Error == nil || got.Error.Code != c.code || !strings.Contains(got.Error.Message, c.names) {
+			t.Errorf("%s: got %v, want %s that names %s", name, got.Error, c.code, c.names)
+		}
+	}
+}

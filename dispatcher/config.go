@@ -1,0 +1,88 @@
+package dispatcher
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"stenobus/subjects"
+)
+
+// Config of a dispatcher. The zero value works.
+type Config struct {
+	Name    string                // names this dispatcher on the bus and in logs; empty: random
+	Version string                // of the program, for operators
+	Log     *slog.Logger          // nil: no log
+	Metrics prometheus.Registerer // nil: no metrics
+	Bus     subjects.BusConfig    // for streams and buckets that are not there yet
+
+	Strategy     string        // how a worker is chosen: spread, pack, hash or dedicated; empty: spread
+	AssignWait   time.Duration // a worker that has not answered for so long is passed over; 0: 500 ms
+	AssignTries  int           // most workers that one claim waits for in vain; 0: 4
+	RecordExpiry time.Duration // a session's record that is not renewed for so long is gone; 0: 2 min
+}
+
+// Strategies of placement.
+const (
+	StrategySpread    = "spread"    // two random candidates, the one with the lower load
+	StrategyPack      = "pack"      // the fullest that still has room
+	StrategyHash      = "hash"      // the same worker for the same session id, while it lives and has room
+	StrategyDedicated = "dedicated" // only a worker without any session
+)
+
+var strategies = []string{StrategySpread, StrategyPack, StrategyHash, StrategyDedicated}
+
+// minExpiry is the shortest expiry of a key that the server knows.
+const minExpiry = time.Second
+
+func (c Config) withDefaults() Config {
+	c.Strategy = or(c.Strategy, StrategySpread)
+	c.AssignWait = or(c.AssignWait, 500*time.Millisecond)
+	c.AssignTries = or(c.AssignTries, 4)
+	c.RecordExpiry = or(c.RecordExpiry, 2*time.Minute)
+	c.Bus.TombstoneExpiry = or(c.Bus.TombstoneExpiry, 5*time.Second)
+	if c.Name == "" {
+		c.Name = "dispatcher-" + string(subjects.FreshSessionID())[:8]
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if !slices.Contains(strategies, c.Strategy) {
+		errs = append(errs, fmt.Errorf("dispatcher Strategy is %q, allowed are %s", c.Strategy, strings.Join(strategies, ", ")))
+	}
+	if c.AssignTries < 1 || c.AssignTries > maxTries {
+		errs = append(errs, fmt.Errorf("dispatcher AssignTries is %d, allowed are 1 to %d", c.AssignTries, maxTries))
+	}
+	for _, d := range []struct {
+		name     string
+		v        time.Duration
+		min, max time.Duration
+	}{
+		{"AssignWait", c.AssignWait, 10 * time.Millisecond, claimWait},
+		{"RecordExpiry", c.RecordExpiry, minExpiry, 24 * time.Hour},
+		{"Bus.TombstoneExpiry", c.Bus.TombstoneExpiry, minExpiry, time.Hour},
+	} {
+		if d.v < d.min || d.v > d.max {
+			errs = append(errs, fmt.Errorf("dispatcher %s is %v, allowed are %v to %v", d.name, d.v, d.min, d.max))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}

@@ -1,0 +1,59 @@
+package dispatcher
+
+import (
+	"context"
+
+	"stenobus/subjects"
+)
+
+// renew starts the expiry of a session's record anew, for the owner that it names. A
+// record that is not there, though nobody ended the session, is written again.
+func (d *Dispatcher) renew(ctx context.Context, req subjects.KeepRequest) error {
+	return retry(ctx, func() error {
+		was, err := d.store.read(ctx, req.Session)
+		if err != nil {
+			return err
+		}
+		rec := was.Record
+		switch {
+		case was.there:
+			if err := mine(was, req); err != nil {
+				return err
+			}
+		case was.ended && was.rev > req.Life:
+			return subjects.Errorf(subjects.CodeSuperseded, "life %d of the session has ended", req.Life)
+		default:
+			// Its options and its nonce come back with the next claim.
+			rec = subjects.Record{Stamp: req.Stamp, Session: req.Session, Worker: req.Worker, Reason: subjects.ReasonResume}
+		}
+		_, err = d.store.write(ctx, was, rec)
+		return err
+	})
+}
+
+// end deletes a session's record, for the owner that it names. That it is not there
+// any more is success.
+func (d *Dispatcher) end(ctx context.Context, req subjects.KeepRequest) error {
+	return retry(ctx, func() error {
+		was, err := d.store.read(ctx, req.Session)
+		if err != nil || !was.there {
+			return err
+		}
+		if err := mine(was, req); err != nil {
+			return err
+		}
+		return d.store.remove(ctx, was)
+	})
+}
+
+// mine tells whether a record still has the life and epoch of a request. One that has
+// a lower one was read from a server that lags, and is read again.
+func mine(was held, req subjects.KeepRequest) error {
+	switch {
+	case was.Life == req.Life && was.Epoch == req.Epoch && was.Worker == req.Worker:
+		return nil
+	case was.Life < req.Life, was.Life == req.Life && was.Epoch < req.Epoch:
+		return errConflict
+	}
+	return subjects.Errorf(subjects.CodeSuperseded, "the session is at life %d epoch %d of worker %s", was.Life, was.Epoch, was.Worker)
+}
