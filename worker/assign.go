@@ -1,0 +1,316 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"stenobus/subjects"
+)
+
+const (
+	maxEnded      = 1024             // lives remembered after their end, so that a late assign is told
+	recordRenew   = 30 * time.Second // well below the expiry of a session's record
+	askTimeout    = 2 * time.Second  // of one request to the dispatchers
+	endRecordWait = 5 * time.Second  // over all tries to delete a record
+)
+
+// answer serves one request. It only ever takes a lock for a moment: the service has
+// one goroutine for all of them.
+func (w *Worker) answer(work context.Context, r micro.Request) {
+	req, err := subjects.DecodeDoc[subjects.WorkerRequest]("worker request", r.Data())
+	var refused *subjects.Error
+	switch {
+	case errors.Is(err, subjects.ErrVersion):
+		refused = subjects.Errorf(subjects.CodeVersion, "%v", err)
+	case err != nil:
+		refused = subjects.Errorf(subjects.CodeBadRequest, "%v", err)
+	case req.Op == subjects.OpAssign:
+		refused = w.assign(work, req)
+	case req.Op == subjects.OpRelease:
+		w.release(req)
+	case req.Op == subjects.OpDrain:
+		w.log.Info("asked to drain")
+		w.drain()
+	default:
+		refused = subjects.Errorf(subjects.CodeBadRequest, "field op is %q, allowed are assign, release, drain", req.Op)
+	}
+	w.mu.Lock()
+	reply := subjects.WorkerReply{V: subjects.Version, Slots: w.cfg.Slots, Sessions: len(w.sessions), Error: refused}
+	w.mu.Unlock()
+	if r.Reply() == "" {
+		return
+	}
+	if err := r.Respond(subjects.Encode(reply)); err != nil {
+		w.grumble(w.log, "reply not sent", err)
+	}
+}
+
+// assign takes a session on, or notes another attach to one that is here. The slot is
+// reserved now, not when the load is next reported.
+func (w *Worker) assign(work context.Context, req subjects.WorkerRequest) *subjects.Error {
+	id, err := subjects.NewSessionID(string(req.Session))
+	if err != nil {
+		return subjects.Errorf(subjects.CodeBadRequest, "field session: %v", err)
+	}
+	if req.Life == 0 || req.Epoch == 0 || req.Attach == 0 {
+		return subjects.Errorf(subjects.CodeBadRequest, "fields life, epoch and attach must all be above 0")
+	}
+	engine := w.engineFor(req.Options)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.sessions[id]; s != nil {
+		return s.reassign(req)
+	}
+	switch {
+	case w.ended[id] == req.Life:
+		return subjects.Errorf(subjects.CodeEnded, "life %d of the session has ended", req.Life)
+	case w.draining:
+		return subjects.Errorf(subjects.CodeDraining, "worker %s is draining", w.id)
+	case len(w.sessions) >= w.cfg.Slots:
+		return subjects.Errorf(subjects.CodeFull, "worker %s has %d of %d slots in use", w.id, len(w.sessions), w.cfg.Slots)
+	case engine == nil:
+		return subjects.Errorf(subjects.CodeUnsupported, "worker %s has no engine %q", w.id, req.Options.Engine)
+	}
+	s := w.newSession(id, engine, req)
+	w.sessions[id] = s
+	w.loadChanged()
+	w.wg.Go(func() { w.hold(work, s) })
+	return nil
+}
+
+// reassign answers an assign for a session that this worker has.
+func (s *session) reassign(req subjects.WorkerRequest) *subjects.Error {
+	switch {
+	case req.Life < s.own.Life || req.Life == s.own.Life && req.Epoch < s.own.Epoch:
+		return subjects.Errorf(subjects.CodeSuperseded, "the session is at life %d epoch %d", s.own.Life, s.own.Epoch)
+	case s.closing.Load():
+		// Its last words are on their way to the store: the new life begins after them.
+		return &subjects.Error{Code: subjects.CodeEnding, Message: "the session is ending here", RetryAfterMS: 50}
+	case req.Life > s.own.Life, req.Epoch > s.own.Epoch:
+		s.tell(control{op: subjects.OpRelease}) // the record knows it no more
+		return &subjects.Error{Code: subjects.CodeEnding, Message: "an earlier ownership of the session ends here", RetryAfterMS: 50}
+	case req.Attach < s.attach.Load():
+		return subjects.Errorf(subjects.CodeSuperseded, "the session is at attach %d", s.attach.Load())
+	}
+	s.tell(control{op: subjects.OpAssign, attach: req.Attach})
+	return nil
+}
+
+// tell hands a request to the session's goroutine. A session that is busy for so long
+// that its small queue is full is asked again by whoever wants something of it.
+func (s *session) tell(c control) {
+	select {
+	case s.control <- c:
+	default:
+	}
+}
+
+func (w *Worker) release(req subjects.WorkerRequest) {
+	w.mu.Lock()
+	s := w.sessions[req.Session]
+	w.mu.Unlock()
+	if s != nil && s.own.Life == req.Life && s.own.Epoch <= req.Epoch {
+		s.tell(control{op: subjects.OpRelease})
+	}
+}
+
+func (w *Worker) engineFor(o subjects.Options) Engine {
+	for _, e := range w.engines {
+		d := e.Describe()
+		if (o.Engine == "" || d.Name == o.Engine) && speaks(d, o.Language) {
+			return e
+		}
+	}
+	return nil
+}
+
+// speaks compares primary language subtags: en-GB is served by an engine for en-US.
+func speaks(d Description, language string) bool {
+	if language == "" || len(d.Languages) == 0 {
+		return true
+	}
+	primary := func(tag string) string {
+		p, _, _ := strings.Cut(strings.ToLower(tag), "-")
+		return p
+	}
+	for _, l := range d.Languages {
+		if primary(l) == primary(language) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.WorkerRequest) *session {
+	log := w.log.With("session", string(id), "life", req.Life, "epoch", req.Epoch)
+	s := &session{
+		w: w, id: id, own: subjects.Stamp{Life: req.Life, Epoch: req.Epoch},
+		opts: req.Options, reason: req.Reason, engine: engine, log: log,
+		control: make(chan control, 8),
+		roomy:   make(chan struct{}, 1),
+		failed:  make(chan error, 1),
+		sources: map[uint32]*source{},
+		known:   map[uint32]subjects.Source{},
+		grace:   time.Duration(req.Options.GraceMS) * time.Millisecond,
+	}
+	s.attach.Store(req.Attach)
+	s.rlog = &resultLog{
+		js: w.js, results: w.results, id: id, stamp: s.stamped, log: log,
+		queue: make(chan entry, logQueue),
+		stored: func(kind subjects.Kind, seq uint64) {
+			s.logSeq.Store(seq)
+			w.metrics.results.WithLabelValues(string(kind)).Inc()
+		},
+	}
+	return s
+}
+
+// hold keeps a session's slot for as long as the session runs.
+func (w *Worker) hold(work context.Context, s *session) {
+	s.log.Info("session taken", "reason", s.reason)
+	err := s.run(work)
+	w.mu.Lock()
+	delete(w.sessions, s.id)
+	if err == nil || errors.Is(err, errEnded) {
+		w.remember(s.id, s.own.Life)
+	}
+	w.mu.Unlock()
+	w.loadChanged()
+	switch {
+	case err == nil:
+		s.log.Info("session ended", "reason", s.ending.Reason, "finals", s.rlog.progress.Finals)
+	case errors.Is(err, errEnded):
+		s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{Worker: string(w.id), Reason: subjects.MoveEnded})
+		w.endRecord(work, s.id, s.stamped())
+	case errors.Is(err, errSuperseded), errors.Is(err, errReleased):
+		s.log.Info("session is another worker's now", "why", err)
+	default:
+		s.log.Warn("session given up", "why", err)
+	}
+}
+
+// remember keeps a bounded memory of ended lives. Its caller holds mu.
+func (w *Worker) remember(id subjects.SessionID, life uint64) {
+	if len(w.ended) >= maxEnded {
+		for old := range w.ended { // any one: a forgotten life is found in the log instead
+			delete(w.ended, old)
+			break
+		}
+	}
+	w.ended[id] = life
+}
+
+func (w *Worker) renewEvery() time.Duration { return recordRenew }
+
+// renewRecord keeps the session's record from expiring; a record that belongs to
+// somebody else by now ends the session.
+func (w *Worker) renewRecord(ctx context.Context, id subjects.SessionID, stamp subjects.Stamp, control_ chan<- control) {
+	w.wg.Go(func() {
+		if e := w.keep(ctx, subjects.ClaimRenew, id, stamp); e != nil && e.Code == subjects.CodeSuperseded {
+			select {
+			case control_ <- control{op: subjects.OpRelease}:
+			default:
+			}
+		}
+	})
+}
+
+// endRecord deletes the session's record, with a few tries. If no dispatcher has time
+// for it the record expires.
+func (w *Worker) endRecord(ctx context.Context, id subjects.SessionID, stamp subjects.Stamp) {
+	ask := func() (struct{}, error) {
+		e := w.keep(ctx, subjects.ClaimEnd, id, stamp)
+		switch {
+		case e == nil:
+			return struct{}{}, nil
+		case e.Code == subjects.CodeInternal:
+			return struct{}{}, e
+		}
+		return struct{}{}, backoff.Permanent(e)
+	}
+	_, err := backoff.Retry(ctx, ask, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(endRecordWait))
+	var e *subjects.Error
+	if err != nil && !(errors.As(err, &e) && e.Code == subjects.CodeSuperseded) {
+		w.grumble(w.log.With("session", string(id)), "record is left to expire", err)
+	}
+}
+
+func (w *Worker) keep(ctx context.Context, subject string, id subjects.SessionID, stamp subjects.Stamp) *subjects.Error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	m, err := w.nc.RequestWithContext(ctx, subject, subjects.Encode(subjects.KeepRequest{
+		V: subjects.Version, Session: id, Worker: w.id, Stamp: stamp,
+	}))
+	if err != nil {
+		return subjects.Errorf(subjects.CodeInternal, "%s: %v", subject, err)
+	}
+	reply, err := subjects.DecodeDoc[subjects.KeepReply]("reply", m.Data)
+	if err != nil {
+		return subjects.Errorf(subjects.CodeInternal, "%s: %v", subject, err)
+	}
+	return reply.Error
+}
+
+// report tells dispatchers of this worker: at once when its load changes, and often
+// enough that its key does not expire.
+func (w *Worker) report(ctx context.Context, kv jetstream.KeyValue) {
+	const (
+		every  = 2 * time.Second        // a fifth of the key's expiry
+		settle = 100 * time.Millisecond // changes in a burst make one report
+	)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := w.reportOnce(ctx, kv); err != nil && ctx.Err() == nil {
+			w.grumble(w.log, "report not stored", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-w.changed:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settle):
+			}
+		}
+	}
+}
+
+func (w *Worker) reportOnce(ctx context.Context, kv jetstream.KeyValue) error {
+	st := w.Stats()
+	r := subjects.WorkerReport{
+		V: subjects.Version, Worker: w.id, Labels: w.cfg.Labels, Slots: st.Slots,
+		Sessions: st.Sessions, Draining: st.Draining, Version: w.cfg.Version,
+		Since: w.since.UTC().Format(time.RFC3339),
+	}
+	for _, e := range w.engines {
+		d := e.Describe()
+		r.Engines = append(r.Engines, subjects.EngineReport{Name: d.Name, Languages: d.Languages})
+	}
+	value, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err = kv.Put(ctx, w.id.Token(), value)
+	return err
+}
+
+// unreport takes the worker out of the fleet at once instead of by expiry.
+func (w *Worker) unreport(kv jetstream.KeyValue) {
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	if err := kv.Purge(ctx, w.id.Token(), jetstream.PurgeTTL(time.Second)); err != nil {
+		w.log.Warn("report is left to expire", "error", err)
+	}
+}

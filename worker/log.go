@@ -1,0 +1,205 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"stenobus/subjects"
+)
+
+var (
+	// errSuperseded ends a session whose log belongs to a later epoch or life.
+	errSuperseded = errors.New("superseded")
+	// errEnded ends a session whose life is over already.
+	errEnded = errors.New("this life of the session has ended")
+)
+
+const (
+	logQueue     = 64              // results that wait for the store before an engine has to
+	writeTimeout = 5 * time.Second // of one try
+	writeBudget  = 2 * time.Minute // of one result, over all tries
+)
+
+// entry is one result on its way into the log.
+type entry struct {
+	kind  subjects.Kind
+	cover *coverage                     // what it covers, nil for owner and ended
+	build func(p subjects.Progress) any // the payload, once the progress is known
+}
+
+// resultLog writes one session's results, each fenced on the one before, so that a
+// worker which was replaced while it slept is refused by the server. One goroutine
+// runs it and owns all fields but queue; append may be called from any.
+type resultLog struct {
+	js      jetstream.JetStream
+	results jetstream.Stream
+	id      subjects.SessionID
+	stamp   func() subjects.Stamp
+	log     *slog.Logger
+	queue   chan entry
+	stored  func(kind subjects.Kind, seq uint64) // called after each write
+
+	last     uint64 // sequence that the next write expects
+	progress subjects.Progress
+}
+
+// append queues a result. It blocks while the queue is full: finals wait, bounded,
+// and their engine with them. It reports false if ctx ended first.
+func (l *resultLog) append(ctx context.Context, e entry) bool {
+	select {
+	case l.queue <- e:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// take makes the log this worker's: it reads where the session stands and writes
+// owner on top of it.
+func (l *resultLog) take(ctx context.Context, owner func(p subjects.Progress) any) error {
+	if err := l.read(ctx); err != nil {
+		return err
+	}
+	return l.write(ctx, entry{kind: subjects.KindOwner, build: owner})
+}
+
+// read finds the last message of the log and adopts its progress.
+func (l *resultLog) read(ctx context.Context) error {
+	m, err := l.results.GetLastMsgForSubject(ctx, subjects.Result(l.id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		l.last, l.progress = 0, subjects.Progress{}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the results log: %w", err)
+	}
+	var e subjects.Envelope
+	if err := e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}); err != nil {
+		return fmt.Errorf("last message of the results log: %w", err)
+	}
+	own := l.stamp()
+	switch {
+	case e.Life > own.Life, e.Life == own.Life && e.Epoch > own.Epoch:
+		return fmt.Errorf("%w by life %d epoch %d", errSuperseded, e.Life, e.Epoch)
+	case e.Life == own.Life && e.Kind == subjects.KindEnded:
+		return errEnded
+	}
+	l.last = m.Sequence
+	if e.Life < own.Life {
+		l.progress = subjects.Progress{Begin: m.Sequence}
+		return nil
+	}
+	var p struct{ subjects.Progress }
+	if err := json.Unmarshal(m.Data, &p); err != nil {
+		return fmt.Errorf("last message of the results log: %w", err)
+	}
+	l.progress = p.Progress
+	return nil
+}
+
+// run writes what is queued until ctx ends, the log is taken over, or ended is written.
+func (l *resultLog) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case e := <-l.queue:
+			if err := l.write(ctx, e); err != nil {
+				return err
+			}
+			if e.kind == subjects.KindEnded {
+				return nil
+			}
+		}
+	}
+}
+
+// write stores one result, for as long as it takes within its budget. A try that was
+// refused or timed out is read back: our own message there means success.
+func (l *resultLog) write(ctx context.Context, e entry) error {
+	if e.cover != nil {
+		e.cover.add(&l.progress)
+	}
+	if e.kind == subjects.KindFinal {
+		l.progress.Finals++
+	}
+	try := func() (struct{}, error) {
+		err := l.try(ctx, e)
+		if errors.Is(err, errSuperseded) || errors.Is(err, errEnded) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 50*time.Millisecond, time.Second
+	warned := false
+	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(writeBudget),
+		backoff.WithNotify(func(err error, _ time.Duration) {
+			if !warned { // once for a persisting fault
+				l.log.Warn("result waits for the store", "kind", e.kind, "error", err)
+			}
+			warned = true
+		}))
+	if err != nil {
+		return fmt.Errorf("store %s: %w", e.kind, err)
+	}
+	if l.stored != nil {
+		l.stored(e.kind, l.last)
+	}
+	return nil
+}
+
+func (l *resultLog) try(ctx context.Context, e entry) error {
+	env := subjects.Envelope{Kind: e.kind, Stamp: l.stamp()}
+	msg := env.Msg(subjects.Result(l.id), subjects.Encode(e.build(l.progress)))
+	tryCtx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	ack, err := l.js.PublishMsg(tryCtx, msg, jetstream.WithExpectLastSequencePerSubject(l.last))
+	if err == nil {
+		l.last = ack.Sequence
+		return nil
+	}
+	return l.readBack(ctx, e.kind, err)
+}
+
+// readBack decides what a failed write means. Only this worker writes in its epoch,
+// one message at a time, so a message of the epoch that it has not yet counted is
+// the very one it wrote.
+func (l *resultLog) readBack(ctx context.Context, kind subjects.Kind, cause error) error {
+	readCtx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	m, err := l.results.GetLastMsgForSubject(readCtx, subjects.Result(l.id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		l.last = 0 // aged out
+		return cause
+	}
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	var e subjects.Envelope
+	if err := e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}); err != nil {
+		return errors.Join(cause, err)
+	}
+	own := l.stamp()
+	switch {
+	case e.Life > own.Life, e.Life == own.Life && e.Epoch > own.Epoch:
+		return fmt.Errorf("%w by life %d epoch %d", errSuperseded, e.Life, e.Epoch)
+	case e.Life == own.Life && e.Epoch == own.Epoch && m.Sequence > l.last:
+		l.last = m.Sequence
+		return nil
+	case kind == subjects.KindOwner && m.Sequence != l.last:
+		// The owner before us wrote once more after we read: its result counts.
+		if err := l.read(ctx); err != nil {
+			return err
+		}
+	}
+	return cause
+}

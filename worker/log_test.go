@@ -1,0 +1,122 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"stenobus/subjects"
+	"stenobus/subjects/subjectstest"
+)
+
+func newLog(t *testing.T, bus *subjectstest.Bus, stamp subjects.Stamp) *resultLog {
+	t.Helper()
+	nc := bus.Dial()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &resultLog{
+		js: js, results: bus.Ensure(nc, subjects.BusConfig{}).Results, id: "s",
+		stamp: func() subjects.Stamp { return stamp },
+		log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+		queue: make(chan entry, logQueue),
+	}
+}
+
+func owner(p subjects.Progress) any { return subjects.Owner{Progress: p, Worker: "w"} }
+
+func cover(through uint64) entry {
+	return markEntry(coverage{source: 1, first: 1, last: through, frames: through})
+}
+
+func TestLogGoesOnWhereTheLastOwnerStood(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	first := newLog(t, bus, subjects.Stamp{Life: 5, Epoch: 1, Attach: 1})
+	if err := first.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.write(ctx, cover(7)); err != nil {
+		t.Fatal(err)
+	}
+	second := newLog(t, bus, subjects.Stamp{Life: 5, Epoch: 2, Attach: 1})
+	if err := second.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	if got := second.progress.Covered[1]; got != 7 {
+		t.Errorf("the second owner begins after %d, want 7", got)
+	}
+	// The first slept through this and wakes: the server refuses its words.
+	if err := first.write(ctx, cover(9)); !errors.Is(err, errSuperseded) {
+		t.Errorf("the first owner's write: %v, want errSuperseded", err)
+	}
+	if m, err := second.results.GetLastMsgForSubject(ctx, subjects.Result("s")); err != nil || m.Sequence != second.last {
+		t.Errorf("the log's last message is %v, %v, want sequence %d", m, err, second.last)
+	}
+	if err := second.write(ctx, cover(9)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLogOfAnotherLife(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	old := newLog(t, bus, subjects.Stamp{Life: 5, Epoch: 3, Attach: 1})
+	if err := old.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	ended := entry{kind: subjects.KindEnded, build: func(p subjects.Progress) any { return subjects.Ended{Progress: p} }}
+	if err := old.write(ctx, ended); err != nil {
+		t.Fatal(err)
+	}
+	same := newLog(t, bus, subjects.Stamp{Life: 5, Epoch: 4, Attach: 2})
+	if err := same.take(ctx, owner); !errors.Is(err, errEnded) {
+		t.Errorf("taking an ended life: %v, want errEnded", err)
+	}
+	fresh := newLog(t, bus, subjects.Stamp{Life: 9, Epoch: 1, Attach: 1})
+	if err := fresh.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	if fresh.progress.Begin != old.last || len(fresh.progress.Covered) != 0 {
+		t.Errorf("a new life begins with %+v, want nothing after sequence %d", fresh.progress, old.last)
+	}
+	if err := old.take(ctx, owner); !errors.Is(err, errSuperseded) {
+		t.Errorf("the old life's worker: %v, want errSuperseded", err)
+	}
+}
+
+// A write whose acknowledgement was lost is in the log: reading back finds it.
+func TestLogLostAcknowledgement(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	l := newLog(t, bus, subjects.Stamp{Life: 5, Epoch: 1, Attach: 1})
+	if err := l.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	before := l.last
+	if err := l.write(ctx, cover(3)); err != nil {
+		t.Fatal(err)
+	}
+	stored := l.last
+	l.last = before // as if the acknowledgement had not come
+	if err := l.readBack(ctx, subjects.KindMark, errors.New("time-out")); err != nil || l.last != stored {
+		t.Errorf("read back: %v, last %d, want %d", err, l.last, stored)
+	}
+	if err := l.write(ctx, cover(5)); err != nil {
+		t.Fatal(err)
+	}
+	info, err := l.results.Info(ctx)
+	if err != nil || info.State.Msgs != 3 {
+		t.Errorf("%d messages are stored (%v), want owner and two marks", info.State.Msgs, err)
+	}
+}

@@ -1,0 +1,49 @@
+package worker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of a worker. Nothing is labelled by session.
+type metrics struct {
+	frames, duplicates, holes, stale, bad, undecodable, interims, unsent prometheus.Counter
+	unaccounted                                                          prometheus.Counter
+	results                                                              *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "stenobus", Subsystem: "worker", Name: name, Help: help})
+	}
+	gauge := func(name, help string, read func(Stats) int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "stenobus", Subsystem: "worker", Name: name, Help: help},
+			func() float64 { return float64(read(w.Stats())) })
+	}
+	m := metrics{
+		frames:      counter("frames_total", "Frames received in order."),
+		duplicates:  counter("frames_duplicate_total", "Frames that came again and were dropped."),
+		holes:       counter("holes_reported_total", "Hole reports sent."),
+		stale:       counter("messages_stale_total", "Messages of an old life, epoch or attach."),
+		bad:         counter("messages_bad_total", "Messages that could not be read."),
+		undecodable: counter("frames_undecodable_total", "Frames whose audio could not be decoded."),
+		interims:    counter("interims_total", "Interims published."),
+		unsent:      counter("messages_unsent_total", "Core messages that the connection did not take."),
+		unaccounted: counter("frames_unaccounted", "Frames neither covered nor refused at a session's end. Must be 0."),
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "stenobus", Subsystem: "worker", Name: "results_total", Help: "Results stored, by kind.",
+		}, []string{"kind"}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.results,
+		gauge("sessions", "Sessions held.", func(s Stats) int { return s.Sessions }),
+		gauge("slots", "Sessions that may be held.", func(s Stats) int { return s.Slots }),
+	} {
+		if err := reg.Register(c); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,372 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"stenobus/subjects"
+)
+
+const (
+	frameRoom    = 1024                   // messages that wait for the session, beyond it they are dropped and asked for again
+	ackEvery     = 32                     // numbers received without an acknowledgement
+	ackWait      = 200 * time.Millisecond // and how long one may be owed
+	nakWait      = 100 * time.Millisecond // a hole is reported at once and again after this, rising
+	nakMax       = time.Second
+	readyWait    = 250 * time.Millisecond // ready is repeated until announce comes
+	gatewayQuiet = 3 * time.Second        // a gateway repeats itself every second
+	releaseEvery = time.Second
+)
+
+// Causes for which a session leaves this worker.
+var (
+	errReleased   = errors.New("moved to another worker")
+	errDrained    = errors.New("the worker stops and nobody took the session over in time")
+	errEngineGone = errors.New("engine failed")
+)
+
+// session is this worker's ownership of one session: a receiver, a source for each
+// speaker and the results log. Its goroutine (run) owns all fields, except those
+// that say otherwise.
+type session struct {
+	w       *Worker
+	id      subjects.SessionID
+	own     subjects.Stamp // life and epoch; the attach is in attach
+	attach  atomic.Uint64  // read by sources and log
+	opts    subjects.Options
+	reason  string
+	engine  Engine
+	log     *slog.Logger
+	control chan control  // from the worker's request handler
+	roomy   chan struct{} // a source has room again
+	waiting atomic.Bool   // somebody waits for roomy
+	failed  chan error    // a source gave up
+
+	msgs    chan *nats.Msg
+	recv    receiver
+	sources map[uint32]*source
+	known   map[uint32]subjects.Source // every source ever announced
+	running sync.WaitGroup             // goroutines of sources
+	rlog    *resultLog
+	logSeq  atomic.Uint64     // of the last stored result
+	covered map[uint32]uint64 // by results stored before this ownership
+	taken   map[uint32]uint64 // by source: frames covered, refused or here, in this life
+	atMS    int64             // the session clock at the newest frame
+	begin   uint64            // last sequence of the log before this life
+	closing atomic.Bool       // ending began; read by the request handler
+
+	begun     bool // announce came
+	stalled   bool // a source's queue is full
+	draining  bool
+	ending    *subjects.End
+	listening sync.WaitGroup // goroutines of sources
+	heard     chan struct{}  // closed when every source has finalised, nil before ending
+	acked     uint64
+	clock     clocks
+	grace     time.Duration
+	detached  bool
+}
+
+// clocks are the moments at which the session's loop has something to do; zero: never.
+type clocks struct {
+	ack, nak, ready, quiet, renew, release, drain time.Time
+	nakStep                                       time.Duration
+}
+
+// control is a request of a dispatcher to a running session.
+type control struct {
+	op     string
+	attach uint64
+}
+
+// run takes the session over and serves it to its end. Whatever the end, nothing of
+// the session is left behind when run returns.
+func (s *session) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	sub, err := s.subscribe()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
+
+	defer s.listening.Wait()
+	defer s.running.Wait()
+	if err := s.take(ctx); err != nil {
+		cancel(err)
+		return err
+	}
+	written := make(chan error, 1) // nil: ended is stored
+	s.running.Go(func() { written <- s.rlog.run(ctx) })
+	err = s.loop(ctx, written)
+	cancel(err)
+	s.closeQueues()
+	return err
+}
+
+func (s *session) subscribe() (*nats.Subscription, error) {
+	s.msgs = make(chan *nats.Msg, frameRoom)
+	sub, err := s.w.nc.ChanSubscribe(subjects.Frames(s.id), s.msgs)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to frames: %w", err)
+	}
+	return sub, nil
+}
+
+// take makes the results log ours. While the store is busy electing a leader the
+// gateway hears acknowledgements, so that it knows this worker is alive.
+func (s *session) take(ctx context.Context) error {
+	done := make(chan error, 1)
+	s.running.Go(func() {
+		done <- s.rlog.take(ctx, func(p subjects.Progress) any {
+			return subjects.Owner{Progress: p, Worker: string(s.w.id), Engine: s.engine.Describe().Name, Reason: s.reason}
+		})
+	})
+	alive := time.NewTicker(ackWait)
+	defer alive.Stop()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				return err
+			}
+			s.covered = cloneCounts(s.rlog.progress.Covered)
+			s.begin = s.rlog.progress.Begin
+			s.taken = counted(s.rlog.progress)
+			s.logSeq.Store(s.rlog.last)
+			return nil
+		case <-alive.C:
+			s.ack()
+		case c := <-s.control:
+			if c.op == subjects.OpRelease {
+				return errReleased
+			}
+			s.attach.Store(max(s.attach.Load(), c.attach))
+		}
+	}
+}
+
+func (s *session) loop(ctx context.Context, written <-chan error) error {
+	now := time.Now()
+	s.clock.quiet = now.Add(s.quietBound())
+	s.clock.renew = now.Add(s.w.renewEvery())
+	s.ready(now)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(time.Until(s.clock.next()))
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-s.failed:
+			return s.giveUp(err)
+		case m := <-s.msgs:
+			if err := s.message(ctx, m); err != nil {
+				return err
+			}
+		case <-s.roomy:
+			s.advance(ctx)
+		case c := <-s.control:
+			if c.op == subjects.OpRelease {
+				return errReleased
+			}
+			s.steer(ctx, c)
+		case <-s.heard:
+			s.heard = nil
+			entry := s.endedEntry()
+			s.running.Go(func() { s.rlog.append(ctx, entry) }) // may have to wait for a store without a leader
+		case err := <-written:
+			if err == nil {
+				s.w.endRecord(ctx, s.id, s.stamped())
+			}
+			return err
+		case <-timer.C:
+			if err := s.tick(ctx, time.Now()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// giveUp answers a source whose engine failed for good: another worker may do better.
+func (s *session) giveUp(err error) error {
+	s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{
+		Worker: string(s.w.id), Reason: subjects.MoveEngine, Detail: err.Error(),
+	})
+	return err
+}
+
+func (s *session) fail(err error) {
+	select {
+	case s.failed <- err:
+	default: // the first failure is the one that ends the session
+	}
+}
+
+// steer obeys a dispatcher: a new attach, or a drain.
+func (s *session) steer(ctx context.Context, c control) {
+	now := time.Now()
+	switch c.op {
+	case subjects.OpAssign:
+		if c.attach < s.attach.Load() {
+			return
+		}
+		if c.attach > s.attach.Load() {
+			s.attach.Store(c.attach)
+			s.begun, s.detached = false, false
+			s.abandonHoles(ctx)
+			s.clock.quiet = now.Add(s.quietBound())
+		}
+		s.ready(now)
+	case subjects.OpDrain:
+		if !s.draining {
+			s.draining = true
+			s.clock.release = now
+			s.clock.drain = now.Add(s.w.cfg.DrainWait)
+		}
+	}
+}
+
+// message takes one message of the gateway.
+func (s *session) message(ctx context.Context, m *nats.Msg) error {
+	var e subjects.Envelope
+	if err := e.ParseMsg(m); err != nil {
+		s.w.metrics.bad.Inc()
+		s.w.grumble(s.log, "message refused", err)
+		return nil
+	}
+	switch {
+	case e.Life > s.own.Life, e.Life == s.own.Life && e.Epoch > s.own.Epoch:
+		return fmt.Errorf("%w: the gateway speaks of life %d epoch %d", errSuperseded, e.Life, e.Epoch)
+	case e.Life < s.own.Life, e.Epoch < s.own.Epoch, e.Attach != s.attach.Load():
+		s.w.metrics.stale.Inc()
+		return nil
+	}
+	now := time.Now()
+	s.clock.quiet = now.Add(s.quietBound())
+	s.detached = false
+	switch e.Kind {
+	case subjects.KindAnnounce:
+		return s.announce(ctx, e, m.Data)
+	case subjects.KindLast:
+		s.recv.top = max(s.recv.top, e.N)
+		s.ack()
+	case subjects.KindDetach:
+		s.recv.top = max(s.recv.top, e.N)
+		s.detached = true
+		s.clock.quiet = now.Add(s.grace)
+	default:
+		a := arrival{n: e.N, to: e.N, envelope: e, payload: m.Data}
+		if e.Kind == subjects.KindFrames {
+			a.to = e.N + uint64(len(e.Frames)) - 1
+		} else if e.Kind == subjects.KindSkip {
+			a.to = e.To
+		}
+		dups := s.recv.dups
+		s.recv.offer(a)
+		if s.recv.dups > dups {
+			s.w.metrics.duplicates.Add(float64(s.recv.dups - dups))
+		}
+	}
+	s.advance(ctx)
+	return nil
+}
+
+// announce begins the count, or goes on with it for another gateway.
+func (s *session) announce(ctx context.Context, e subjects.Envelope, payload []byte) error {
+	a, err := subjects.Decode[subjects.Announce](e.Kind, payload)
+	if err != nil {
+		s.w.grumble(s.log, "announce refused", err)
+		return nil
+	}
+	for _, info := range a.Sources {
+		s.openSource(ctx, info)
+	}
+	s.clock.ready = time.Time{}
+	if s.begun {
+		return nil
+	}
+	s.begun = true
+	if s.recv.next == 0 {
+		s.recv.begin(e.N)
+	}
+	s.ack()
+	s.advance(ctx)
+	return nil
+}
+
+// abandonHoles goes on past what only the gateway before this one could have sent
+// again: the next one's numbers begin after the highest known.
+func (s *session) abandonHoles(ctx context.Context) {
+	for s.recv.next != 0 && s.recv.next <= s.recv.top && s.ending == nil {
+		s.advance(ctx)
+		from, to, ok := s.recv.hole()
+		if !ok {
+			return // a source's queue is full: its frames are here, and will be taken
+		}
+		s.log.Warn("frames were lost with their gateway", "from", from, "to", to)
+		s.recv.takeTo(to)
+	}
+}
+
+// advance takes what is in order, until a source's queue is full.
+func (s *session) advance(ctx context.Context) {
+	s.stalled = false
+	for s.ending == nil {
+		a, ok := s.recv.peek()
+		if !ok {
+			break
+		}
+		if !s.apply(ctx, a) {
+			s.stalled = true
+			break
+		}
+	}
+	now := time.Now()
+	if s.recv.next > s.acked+ackEvery {
+		s.ack()
+	} else if s.recv.next > s.acked+1 && s.clock.ack.IsZero() {
+		s.clock.ack = now.Add(ackWait)
+	}
+	if _, _, hole := s.recv.hole(); !hole || s.stalled {
+		s.clock.nak, s.clock.nakStep = time.Time{}, 0
+	} else if s.clock.nakStep == 0 {
+		s.nak(now)
+	}
+}
+
+// finish ends the session in order: every source finalises, then ended is written.
+func (s *session) finish(end subjects.End) {
+	if s.ending != nil {
+		return
+	}
+	s.ending = &end
+	s.closing.Store(true)
+	s.closeQueues()
+	heard := make(chan struct{})
+	s.heard = heard
+	s.running.Go(func() {
+		s.listening.Wait()
+		close(heard)
+	})
+}
+
+func (s *session) closeQueues() {
+	for n, src := range s.sources {
+		close(src.queue)
+		delete(s.sources, n)
+	}
+}
+
+func (s *session) stamped() subjects.Stamp {
+	stamp := s.own
+	stamp.Attach = s.attach.Load()
+	return stamp
+}

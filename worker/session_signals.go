@@ -1,0 +1,135 @@
+package worker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"stenobus/subjects"
+)
+
+// next is the earliest moment of all, or far away.
+func (c *clocks) next() time.Time {
+	first := time.Now().Add(time.Hour)
+	for _, t := range [...]time.Time{c.ack, c.nak, c.ready, c.quiet, c.renew, c.release, c.drain} {
+		if !t.IsZero() && t.Before(first) {
+			first = t
+		}
+	}
+	return first
+}
+
+func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+
+// tick does what is due. An error ends the session here.
+func (s *session) tick(ctx context.Context, now time.Time) error {
+	if due(s.clock.ack, now) {
+		s.ack()
+	}
+	if due(s.clock.nak, now) {
+		s.nak(now)
+	}
+	if due(s.clock.ready, now) {
+		s.ready(now)
+	}
+	if due(s.clock.renew, now) {
+		s.clock.renew = now.Add(s.w.renewEvery())
+		s.w.renewRecord(ctx, s.id, s.stamped(), s.control)
+	}
+	if due(s.clock.quiet, now) {
+		s.lost(now)
+	}
+	if s.draining {
+		return s.drain(now)
+	}
+	return nil
+}
+
+// lost ends a session for which no gateway has spoken for its grace. Nothing is
+// concluded from silence while this worker itself is cut off.
+func (s *session) lost(now time.Time) {
+	if !s.w.nc.IsConnected() {
+		s.clock.quiet = now.Add(s.quietBound())
+		return
+	}
+	s.clock.quiet = time.Time{}
+	reason := subjects.EndGatewayLost
+	if s.detached {
+		reason = subjects.EndGrace
+	}
+	s.finish(subjects.End{Reason: reason})
+}
+
+// quietBound is how long no gateway may speak for the session.
+func (s *session) quietBound() time.Duration { return s.grace + gatewayQuiet }
+
+// drain asks for another worker until one has the session. A session without a
+// gateway has nobody to move it: it ends here, in order.
+func (s *session) drain(now time.Time) error {
+	switch {
+	case s.detached && s.ending == nil:
+		s.finish(subjects.End{Reason: subjects.EndWorker})
+	case due(s.clock.drain, now):
+		return errDrained
+	case due(s.clock.release, now):
+		s.clock.release = now.Add(releaseEvery)
+		if s.ending == nil {
+			s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{
+				Worker: string(s.w.id), Reason: subjects.MoveDraining,
+			})
+		}
+	}
+	return nil
+}
+
+// ready tells the gateway that this worker has the session, and from where to send.
+func (s *session) ready(now time.Time) {
+	s.clock.ready = now.Add(readyWait)
+	sources := slices.SortedFunc(maps.Values(s.known), func(a, b subjects.Source) int { return int(a.Source) - int(b.Source) })
+	s.publish(subjects.ChannelReady, subjects.KindReady, subjects.Ready{
+		Worker: string(s.w.id), Probe: s.w.probe, Next: s.nextNumber(), Accepted: s.taken,
+		Covered: s.covered, Sources: sources, AtMS: s.atMS, Log: s.logSeq.Load(), Begin: s.begin,
+	})
+}
+
+// nextNumber is where a gateway's numbers go on: 0 before any was known here.
+func (s *session) nextNumber() uint64 {
+	if s.recv.next == 0 {
+		return 0
+	}
+	if s.begun {
+		return s.recv.next
+	}
+	return s.recv.top + 1
+}
+
+// ack says up to where all has been received.
+func (s *session) ack() {
+	s.clock.ack = time.Time{}
+	e := subjects.Envelope{Kind: subjects.KindAck, Stamp: s.stamped(), Log: s.logSeq.Load()}
+	if s.recv.next > 0 {
+		e.N = s.recv.next - 1
+		s.acked = e.N
+	}
+	s.w.publish(e.Msg(subjects.Inbox(s.id, subjects.ChannelAck), nil))
+}
+
+// nak reports the first hole, at once and then ever more slowly.
+func (s *session) nak(now time.Time) {
+	from, to, ok := s.recv.hole()
+	if !ok || s.stalled {
+		s.clock.nak, s.clock.nakStep = time.Time{}, 0
+		return
+	}
+	s.clock.nakStep = min(max(nakWait, 2*s.clock.nakStep), nakMax)
+	s.clock.nak = now.Add(s.clock.nakStep)
+	e := subjects.Envelope{Kind: subjects.KindNak, Stamp: s.stamped(), N: from, To: to}
+	s.w.publish(e.Msg(subjects.Inbox(s.id, subjects.ChannelNak), nil))
+	s.w.metrics.holes.Inc()
+}
+
+func (s *session) publish(c subjects.Channel, kind subjects.Kind, payload any) {
+	e := subjects.Envelope{Kind: kind, Stamp: s.stamped()}
+	s.w.publish(e.Msg(subjects.Inbox(s.id, c), subjects.Encode(payload)))
+}
