@@ -1,0 +1,43 @@
+# Stenobus. "make demo" shows it, "make test" tests it.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Pinned: a linter that changes by itself breaks builds that did not.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Seconds for each fuzz target of "make fuzz".
+FUZZTIME ?= 5s
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fuzz build install clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: install build ## Install what is missing, build, and read what was spoken in the shipped samples
+	bin/stenobus demo
+
+test: install ## Run every test with the race detector
+	$(GO) test -race -shuffle=on -timeout 5m ./...
+
+bench: build ## Measure on this machine
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+lint: ## Check format, vet, staticcheck, import arrows and subject literals
+	.ci/format
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	.ci/arrows
+
+fuzz: ## Run each fuzz target for FUZZTIME
+	.ci/fuzz $(FUZZTIME)
+
+build: ## Build bin/stenobus
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/stenobus ./cmd/stenobus
+
+install: ## Install the Debian packages that recognition needs, if they are missing
+	.ci/install
+
+clean: ## Remove what was built
+	rm -rf bin

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"stenobus/cmd/stenobus/internal/bench"
+	"stenobus/subjects/subjectstest"
+)
+
+// asChild makes this test binary the program, so that bench can start itself.
+const asChild = "STENOBUS_TEST_AS_CHILD"
+
+func init() {
+	if os.Getenv(asChild) != "" {
+		ctx, stop := withSignals(context.Background())
+		defer stop()
+		os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if err := os.Setenv(asChild, "1"); err != nil {
+		panic(err)
+	}
+}
+
+// measure runs bench for a moment.
+func measure(t *testing.T, ctx context.Context, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr safeBuffer
+	code := run(ctx, append([]string{
+		"bench", "--sessions", "3", "--sources", "2", "--rate", "25", "--duration", "1s", "--ramp", "100ms",
+	}, args...), &stdout, &stderr)
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+func TestBench(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{"one frame a message": nil, "shared": {"--share", "60ms", "--interims"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := measure(t, t.Context(), append(args, "--json")...)
+			o.check(t, exitOK, "bare pipe", "whole path")
+			var r bench.Result
+			d := json.NewDecoder(strings.NewReader(o.stdout))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&r); err != nil {
+				t.Fatalf("%v\n%s", err, o.stdout)
+			}
+			if !r.OK() || r.Sessions != 3 || r.Sources != 2 || r.Runs != 1 || r.FramesPerS <= 0 || r.ReadyP99 <= 0 || r.PingP99 <= 0 {
+				t.Errorf("result %+v", r)
+			}
+		})
+	}
+}
+
+func TestBenchTable(t *testing.T) {
+	t.Parallel()
+	measure(t, t.Context(), "--runs", "2").
+		check(t, exitOK, "path : pipe", "last frame to final, ms", "lost 0, doubled 0", "whole path, run 2 of 2")
+}
+
+// A Ctrl-C ends a measurement at once, and both sides of it.
+func TestBenchIsInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	var stdout, stderr safeBuffer
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, []string{"bench", "--sessions", "2", "--duration", "10m"}, &stdout, &stderr) }()
+	subjectstest.Eventually(t, "the load", func() bool { return strings.Contains(stderr.String(), "bench: bare pipe") })
+	cancel(signalError{os.Interrupt})
+	if code := <-done; code != exitInterrupted {
+		t.Errorf("exit code %d, want %d\n%s", code, exitInterrupted, stderr.String())
+	}
+	if stdout.String() != "" {
+		t.Errorf("an interrupted benchmark wrote a result: %s", stdout.String())
+	}
+}
+
+func TestBenchUsage(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"--sessions", "0"}, {"--sources", "0"}, {"--rate", "0"}, {"--duration", "1ms"}, {"--frame-bytes", "0"}, {"--share", "2s"}, {"--runs", "0"},
+	} {
+		invoke(t, append([]string{"bench"}, args...)...).check(t, exitUsage, args[0], "out of range")
+	}
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"net/http"
+	"time"
+
+	"stenobus/cmd/stenobus/internal/ops"
+	"stenobus/gateway"
+)
+
+type gatewayCmd struct {
+	Listen string `help:"Where clients connect; port 0 takes any free one." placeholder:"HOST:PORT" default:"127.0.0.1:8080"`
+	gatewayFlags
+	Bus busFlags `embed:"" prefix:"bus-"`
+	natsFlags
+}
+
+// gatewayFlags are gateway.Config.
+type gatewayFlags struct {
+	Name        string        `help:"Name in records and logs; random by default." group:"Gateway"`
+	Window      time.Duration `help:"Most audio that a session keeps for sending again." default:"60s" group:"Gateway"`
+	WindowBytes int           `help:"The same in bytes." default:"8388608" group:"Gateway"`
+	Share       time.Duration `help:"How long a frame waits for others to share its message." default:"0s" group:"Gateway"`
+	Grace       time.Duration `help:"How long a session outlives its client's broken connection." default:"15s" group:"Gateway"`
+	ClaimWait   time.Duration `help:"How long a session waits for a worker with room." default:"60s" group:"Gateway"`
+	EndWait     time.Duration `help:"How long an ending session waits for its last finals." default:"60s" group:"Gateway"`
+	DrainWait   time.Duration `help:"How long a stopping gateway waits for its sessions." default:"15s" group:"Gateway"`
+	MaxMessage  int64         `help:"Largest message of a client in bytes." default:"1048576" group:"Gateway"`
+	MaxSources  int           `help:"Most sources of one session." default:"256" group:"Gateway"`
+	MaxSessions int           `help:"Most sessions of this gateway." default:"10000" group:"Gateway"`
+	SendBuffer  int           `help:"Most bytes waiting for a slow client." default:"1048576" group:"Gateway"`
+}
+
+func (f *gatewayFlags) config(w wiring) gateway.Config {
+	return gateway.Config{
+		Name:    f.Name,
+		Log:     w.log.With("role", "gateway"),
+		Metrics: w.metrics,
+		Bus:     w.bus,
+		Version: version,
+
+		Window:      f.Window,
+		WindowBytes: f.WindowBytes,
+		Share:       f.Share,
+		Grace:       f.Grace,
+		ClaimWait:   f.ClaimWait,
+		EndWait:     f.EndWait,
+		DrainWait:   f.DrainWait,
+		MaxMessage:  f.MaxMessage,
+		MaxSources:  f.MaxSources,
+		MaxSessions: f.MaxSessions,
+		SendBuffer:  f.SendBuffer,
+	}
+}
+
+func (*gatewayCmd) Help() string {
+	return `Clients connect to /transcribe. Operators read /healthz, /readyz, /status and /metrics on the same port.
+
+Examples:
+
+    stenobus gateway
+    stenobus gateway --listen 0.0.0.0:8080 --nats nats://nats-1:4222,nats://nats-2:4222
+    STENOBUS_NATS_USER_FILE=/run/secrets/nats stenobus gateway --share 60ms --log-format json
+`
+}
+
+func (c *gatewayCmd) Run(p *program) error {
+	l, err := listen("--listen", c.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	conn, err := c.dial(p, "gateway")
+	if err != nil {
+		return err
+	}
+	reg := ops.NewRegistry()
+	r, clients, err := newGateway(conn, c.config(wiring{p.log, reg, c.Bus.config()}))
+	if err != nil {
+		conn.close()
+		return err
+	}
+	return runRole(p, r, l, r.pages(reg, clients))
+}
+
+func newGateway(conn *busConn, cfg gateway.Config) (*role, http.Handler, error) {
+	g, err := gateway.New(conn.Conn, cfg)
+	if err != nil {
+		return nil, nil, usageError("%w", err)
+	}
+	return &role{
+		name: "gateway", conn: conn, serve: g.Run, healthy: g.Ready,
+		stats: func() any { return g.Stats() },
+	}, g, nil
+}

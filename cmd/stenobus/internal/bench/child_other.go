@@ -1,0 +1,8 @@
+//go:build !linux
+
+package bench
+
+import "syscall"
+
+// bound is for Linux, which alone has what is measured here.
+func bound() *syscall.SysProcAttr { return nil }

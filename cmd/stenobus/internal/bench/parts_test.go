@@ -1,0 +1,249 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestQuantile(t *testing.T) {
+	t.Parallel()
+	var hundred []time.Duration
+	for i := 100; i > 0; i-- {
+		hundred = append(hundred, time.Duration(i))
+	}
+	for name, tc := range map[string]struct {
+		samples []time.Duration
+		q       float64
+		want    time.Duration
+	}{
+		"none":             {nil, 0.5, 0},
+		"one":              {[]time.Duration{7}, 0.99, 7},
+		"middle of two":    {[]time.Duration{9, 3}, 0.5, 3},
+		"p99 of two":       {[]time.Duration{9, 3}, 0.99, 9},
+		"p50 of a hundred": {hundred, 0.5, 50},
+		"p99 of a hundred": {hundred, 0.99, 99},
+		"all":              {hundred, 1, 100},
+		"least":            {hundred, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := quantile(tc.samples, tc.q); got != tc.want {
+				t.Errorf("quantile %v is %d, want %d", tc.q, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		values []float64
+		want   float64
+	}{
+		"none": {nil, 0}, "one": {[]float64{3}, 3}, "two": {[]float64{4, 1}, 2.5}, "three": {[]float64{9, 1, 2}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := median(tc.values); got != tc.want {
+				t.Errorf("median %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestScheduleIsAbsolute(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1000, 0)
+	at := func(d time.Duration) time.Time { return begin.Add(d) }
+	for name, tc := range map[string]struct {
+		rate    float64
+		sources int
+		n       uint64
+		want    time.Duration
+	}{
+		"first":                {50, 1, 1, 0},
+		"second":               {50, 1, 2, 20 * time.Millisecond},
+		"of two sources":       {50, 2, 2, 10 * time.Millisecond},
+		"an hour":              {50, 1, 180_001, time.Hour},
+		"an hour of odd rates": {30, 7, 210*3600 + 1, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSchedule(begin, tc.rate, tc.sources)
+			if d := s.frame(tc.n).Sub(at(tc.want)).Abs(); d > time.Microsecond {
+				t.Errorf("frame %d is due at %v, want %v", tc.n, s.frame(tc.n).Sub(begin), tc.want)
+			}
+		})
+	}
+	if got := newSchedule(begin, 50, 1).ping(3); !got.Equal(at(3 * time.Second)) {
+		t.Errorf("third ping is due at %v", got.Sub(begin))
+	}
+}
+
+func TestPlanInterleaves(t *testing.T) {
+	t.Parallel()
+	p := plan{schedule: newSchedule(time.Unix(0, 0), 4, 1)}
+	var got []string
+	for range 11 {
+		turn := p.next()
+		what := "frame"
+		if turn.ping {
+			what = "ping"
+		}
+		got = append(got, fmt.Sprint(what, turn.n))
+		p.pass(turn)
+	}
+	want := "frame1 frame2 frame3 frame4 frame5 ping1 frame6 frame7 frame8 frame9 ping2"
+	if s := strings.Join(got, " "); s != want {
+		t.Errorf("plan is\n%s, want\n%s", s, want)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	t.Parallel()
+	const rest = " S 1 2 3 0 -1 4194304 10 11 12 13 150 27 5 6 20 0 9 0 1234 5678 910"
+	for name, tc := range map[string]struct {
+		stat string
+		want time.Duration
+		ok   bool
+	}{
+		"plain":              {"4711 (stenobus)" + rest, 1770 * time.Millisecond, true},
+		"name with spaces":   {"4711 (a b c)" + rest, 1770 * time.Millisecond, true},
+		"name with brackets": {"4711 (a) R 7 ))" + rest, 1770 * time.Millisecond, true},
+		"empty":              {"", 0, false},
+		"no name":            {"4711 S 1 2 3", 0, false},
+		"cut off":            {"4711 (x) S 1 2 3", 0, false},
+		"no number":          {"4711 (x)" + strings.Replace(rest, "150", "abc", 1), 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseStat([]byte(tc.stat))
+			if (err == nil) != tc.ok || got != tc.want {
+				t.Errorf("got %v, %v, want %v", got, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseStatus(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status string
+		want   int64
+		ok     bool
+	}{
+		"plain":     {"Name:\tx\nVmPeak:\t  9 kB\nVmRSS:\t   51234 kB\nThreads:\t3\n", 51234, true},
+		"absent":    {"Name:\tx\n", 0, false},
+		"other":     {"VmRSS:\t 5 MB\n", 0, false},
+		"no number": {"VmRSS:\t x kB\n", 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseStatus([]byte(tc.status))
+			if (err == nil) != tc.ok || got != tc.want {
+				t.Errorf("got %d, %v, want %d", got, err, tc.want)
+			}
+		})
+	}
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"stenobus is ready: ws://h:1/transcribe  nats://h:2  data d\n": "ws://h:1/transcribe",
+		"stenobus bench-pipe is ready: ws://h:1/\n":                    "ws://h:1/",
+		"panic: oh\n": "", "stenobus is ready:": "", "": "",
+	} {
+		if got := address(line); got != want {
+			t.Errorf("address of %q is %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestMediaIsTheMessageOfABridge(t *testing.T) {
+	t.Parallel()
+	b := media{sequence: 7, tag: "00000001-a0", chunk: 4, timestamp: 2880, payload: "eA=="}.appendTo(nil)
+	var got any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"event":"media","sequenceNumber":"7","media":{"tag":"00000001-a0","chunk":"4","timestamp":"2880","payload":"eA=="}}`
+	if string(b) != want {
+		t.Errorf("got  %s\nwant %s", b, want)
+	}
+}
+
+func BenchmarkMedia(b *testing.B) {
+	a := newAudio(120)
+	buf := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for i := range b.N {
+		buf = media{sequence: uint64(i), tag: "00000001-a0", chunk: uint64(i), timestamp: uint64(i) * 960, payload: a.encoded[i%variants]}.appendTo(buf[:0])
+	}
+}
+
+// statement is what tally says of these frames.
+func statement(a *audio, session int, frames ...uint64) string {
+	var ranges []string
+	for _, n := range frames {
+		ranges = append(ranges, fmt.Sprint(n))
+	}
+	return fmt.Sprintf("frames %s count %d fnv1a %016x", strings.Join(ranges, ","), len(frames), a.sum(session, frames))
+}
+
+func TestBook(t *testing.T) {
+	t.Parallel()
+	a := newAudio(20)
+	one, two := tagOf(0), tagOf(1)
+	type final struct {
+		tag, text string
+		wrong     bool
+	}
+	for name, tc := range map[string]struct {
+		finals        []final
+		lost, doubled uint64 // of 6 frames that two sources took turns to send
+	}{
+		"all once":           {[]final{{one, statement(a, 3, 1, 3, 5), false}, {two, statement(a, 3, 2, 4, 6), false}}, 0, 0},
+		"nothing":            {nil, 6, 0},
+		"a hole":             {[]final{{one, statement(a, 3, 1, 5), false}, {two, statement(a, 3, 2, 4, 6), false}}, 1, 0},
+		"the end":            {[]final{{one, statement(a, 3, 1, 3), false}, {two, statement(a, 3, 2, 4), false}}, 2, 0},
+		"twice":              {[]final{{one, statement(a, 3, 1, 3, 5), false}, {two, statement(a, 3, 2, 4, 6), false}, {one, statement(a, 3, 3), false}}, 0, 1},
+		"never sent":         {[]final{{one, statement(a, 3, 1, 3, 5, 7), false}, {two, statement(a, 3, 2, 4, 6), false}}, 0, 1},
+		"of another source":  {[]final{{two, statement(a, 3, 1, 3, 5), true}, {two, statement(a, 3, 2, 4, 6), false}}, 3, 0},
+		"of another session": {[]final{{one, statement(a, 4, 1, 3, 5), true}, {two, statement(a, 3, 2, 4, 6), false}}, 3, 0},
+		"no statement":       {[]final{{one, "hello", true}}, 6, 0},
+		"frame 0":            {[]final{{one, statement(a, 3, 0), true}}, 6, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := book{audio: a, session: 3, sources: 2}
+			for _, f := range tc.finals {
+				if _, err := b.enter(f.tag, f.text); (err != nil) != f.wrong {
+					t.Errorf("final %q: error %v", f.text, err)
+				}
+			}
+			if lost, doubled := b.close(6); lost != tc.lost || doubled != tc.doubled {
+				t.Errorf("lost %d and doubled %d, want %d and %d", lost, doubled, tc.lost, tc.doubled)
+			}
+		})
+	}
+}
+
+func TestCombine(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Load: LoadConfig{Sessions: 2, Sources: 3, FrameBytes: 120}, Share: 60 * time.Millisecond}
+	got := combine(cfg, []Result{
+		{Ratio: 3, FinalP99: 9, Lost: 1, LateSends: 4}, {Ratio: 1, FinalP99: 7}, {Ratio: 2, FinalP99: 8, Doubled: 2, LateSends: 1},
+	})
+	want := Result{
+		Sessions: 2, Sources: 3, FrameBytes: 120, ShareMS: 60, Runs: 3,
+		Ratio: 2, FinalP99: 8, Lost: 1, Doubled: 2, LateSends: 5,
+	}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if got.OK() {
+		t.Error("a result with losses is fine")
+	}
+}

@@ -1,0 +1,61 @@
+package bench
+
+import "time"
+
+const (
+	pingEvery = time.Second
+	lateBy    = 10 * time.Millisecond // a send that begins so long after its time counts as late
+)
+
+// schedule is when a session sends what, in absolute times. Nothing that happens moves
+// it, so that the time for which a server stalls is in the figures and not beside them.
+type schedule struct {
+	begin time.Time
+	gap   float64 // ns between two frames of the session
+}
+
+// newSchedule spreads the frames of the sources evenly.
+func newSchedule(begin time.Time, rate float64, sources int) schedule {
+	return schedule{begin: begin, gap: float64(time.Second) / (rate * float64(sources))}
+}
+
+// frame is the time of the nth frame; the first is 1.
+func (s schedule) frame(n uint64) time.Time {
+	return s.begin.Add(time.Duration(float64(n-1) * s.gap))
+}
+
+// ping is the time of the nth ping; the first is 1.
+func (s schedule) ping(n uint64) time.Time {
+	return s.begin.Add(time.Duration(n) * pingEvery)
+}
+
+// turn is one thing to send.
+type turn struct {
+	due  time.Time
+	ping bool
+	n    uint64 // which frame or ping, from 1
+}
+
+// plan walks through a schedule.
+type plan struct {
+	schedule
+	frames, pings uint64 // behind us
+}
+
+// next is what comes next; at the same time a frame goes first.
+func (p *plan) next() turn {
+	f := turn{due: p.frame(p.frames + 1), n: p.frames + 1}
+	if g := (turn{due: p.ping(p.pings + 1), ping: true, n: p.pings + 1}); g.due.Before(f.due) {
+		return g
+	}
+	return f
+}
+
+// pass notes that t is behind us.
+func (p *plan) pass(t turn) {
+	if t.ping {
+		p.pings = t.n
+	} else {
+		p.frames = t.n
+	}
+}

@@ -1,0 +1,71 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tick is the unit of CPU times in /proc, the same on every Linux that Go runs on.
+const tick = 10 * time.Millisecond
+
+// usage is what a process has used up to now.
+type usage struct {
+	cpu   time.Duration // in user and kernel
+	rssKB int64         // resident now
+}
+
+// usageOf reads /proc, which other systems than Linux do not have.
+func usageOf(pid int) (usage, error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return usage{}, fmt.Errorf("CPU time of a process: %w", err)
+	}
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return usage{}, fmt.Errorf("memory of a process: %w", err)
+	}
+	var u usage
+	var errCPU, errRSS error
+	u.cpu, errCPU = parseStat(stat)
+	u.rssKB, errRSS = parseStatus(status)
+	return u, errors.Join(errCPU, errRSS)
+}
+
+// parseStat reads utime and stime from /proc/PID/stat. The name before them is in
+// parentheses and may hold anything, parentheses too.
+func parseStat(stat []byte) (time.Duration, error) {
+	const utime, stime = 11, 12 // counted from the field behind the name
+	end := bytes.LastIndexByte(stat, ')')
+	fields := strings.Fields(string(stat[end+1:]))
+	if end < 0 || len(fields) <= stime {
+		return 0, fmt.Errorf("/proc stat %q has no CPU times", stat)
+	}
+	user, err1 := strconv.ParseInt(fields[utime], 10, 63)
+	kernel, err2 := strconv.ParseInt(fields[stime], 10, 63)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, fmt.Errorf("/proc stat: %w", err)
+	}
+	return time.Duration(user+kernel) * tick, nil
+}
+
+// parseStatus reads VmRSS from /proc/PID/status.
+func parseStatus(status []byte) (int64, error) {
+	for line := range strings.Lines(string(status)) {
+		rest, ok := strings.CutPrefix(line, "VmRSS:")
+		if !ok {
+			continue
+		}
+		kb, ok := strings.CutSuffix(strings.TrimSpace(rest), " kB")
+		if !ok {
+			return 0, fmt.Errorf("/proc status: VmRSS is %q, want kB", rest)
+		}
+		return strconv.ParseInt(strings.TrimSpace(kb), 10, 63)
+	}
+	return 0, errors.New("/proc status has no VmRSS")
+}

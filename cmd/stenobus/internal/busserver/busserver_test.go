@@ -1,0 +1,124 @@
+package busserver_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"stenobus/cmd/stenobus/internal/busserver"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestShippedConfigurationServesJetStream(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	s := start(t, busserver.Config{Listen: "127.0.0.1:0", Dir: dir})
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AccountInfo(t.Context()); err != nil {
+		t.Fatalf("JetStream: %v", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o700 {
+		t.Errorf("data directory has mode %v, want 0700", info.Mode().Perm())
+	}
+}
+
+func TestSecondServerOnTheSameData(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := start(t, busserver.Config{Listen: "127.0.0.1:0", Dir: dir})
+	_, err := busserver.Start(t.Context(), busserver.Config{Listen: "127.0.0.1:0", Dir: dir})
+	if !errors.Is(err, busserver.ErrInUse) || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("second server: %v, want one that says that %s is in use", err, dir)
+	}
+	if err := first.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	start(t, busserver.Config{Listen: "127.0.0.1:0", Dir: dir})
+}
+
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = busserver.Start(t.Context(), busserver.Config{Listen: l.Addr().String(), Dir: t.TempDir()})
+	if !errors.Is(err, busserver.ErrInUse) || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Fatalf("start: %v, want one that names %s", err, l.Addr())
+	}
+}
+
+func TestBadConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		text, listen, want string
+	}{
+		"syntax":       {"listen: [", "", "NATS configuration"},
+		"no jetstream": {"port: 4222", "", "no jetstream block"},
+		"no store":     {"jetstream: enabled", "", "no store_dir"},
+		"no port":      {busserver.Shipped, "localhost", "want host:port"},
+		"bad port":     {busserver.Shipped, "localhost:http", "not a number"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "nats.conf")
+			if err := os.WriteFile(file, []byte(tc.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := busserver.Start(t.Context(), busserver.Config{File: file, Listen: tc.listen})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("start: %v, want %q in it", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestMissingConfiguration(t *testing.T) {
+	t.Parallel()
+	_, err := busserver.Start(t.Context(), busserver.Config{File: "nowhere.conf"})
+	if err == nil || !strings.Contains(err.Error(), "nowhere.conf") {
+		t.Fatalf("start: %v, want one that names the file", err)
+	}
+}
+
+func TestStartGivesUpWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("stop that"))
+	_, err := busserver.Start(ctx, busserver.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "stop that") {
+		t.Fatalf("start: %v", err)
+	}
+}
+
+func start(t *testing.T, cfg busserver.Config) *busserver.Server {
+	t.Helper()
+	s, err := busserver.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Stop() })
+	return s
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"stenobus/cmd/stenobus/internal/ops"
+	"stenobus/subjects"
+)
+
+// role is what gateway, dispatcher and worker have in common.
+type role struct {
+	name    string
+	conn    *busConn
+	serve   func(context.Context) error // Run
+	healthy func(context.Context) error // Ready
+	stats   func() any
+
+	started  atomic.Bool // the bus was there and serve was called
+	stopping atomic.Bool
+}
+
+// wiring is what every role's configuration gets besides its flags.
+type wiring struct {
+	log     *slog.Logger
+	metrics prometheus.Registerer
+	bus     subjects.BusConfig
+}
+
+var (
+	errStopping = errors.New("stopping")
+	errStarting = errors.New("starting")
+)
+
+// run waits for the bus, then runs the role until ctx ends or the bus is lost for good.
+func (r *role) run(ctx context.Context) error {
+	if err := r.conn.await(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-r.conn.gone:
+			cancel(r.conn.lost())
+		case <-ctx.Done():
+		}
+		r.stopping.Store(true)
+	}()
+	r.started.Store(true)
+	err := r.serve(ctx)
+	cause := context.Cause(ctx)
+	cancel(nil)
+	<-watched
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, context.Canceled): // told to stop
+		if errors.Is(err, context.Canceled) {
+			return nil // while it was still starting
+		}
+		return err
+	}
+	return errors.Join(cause, err)
+}
+
+// ready tells why the role can't do its work, if so.
+func (r *role) ready(ctx context.Context) error {
+	if r.stopping.Load() {
+		return errStopping
+	}
+	if err := r.conn.ready(); err != nil {
+		return err
+	}
+	if !r.started.Load() {
+		return errStarting
+	}
+	return r.healthy(ctx)
+}
+
+func (r *role) part() part {
+	return part{name: r.name, run: r.run, ready: r.ready}
+}
+
+// pages are the role's pages for operators, with next below them for every other path.
+func (r *role) pages(reg *prometheus.Registry, next http.Handler) http.Handler {
+	p := &ops.Pages{Ready: r.ready, Stats: r.stats, Metrics: ops.Metrics(reg)}
+	if next != nil {
+		p.Next = r.gated(next)
+	}
+	return p
+}
+
+// gated refuses clients until the role runs.
+func (r *role) gated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if r.started.Load() {
+			next.ServeHTTP(w, q)
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "not ready: the gateway waits for the bus", http.StatusServiceUnavailable)
+	})
+}
+
+// runRole runs one role against a bus elsewhere. The listener may be nil.
+func runRole(p *program, r *role, l net.Listener, pages http.Handler) error {
+	defer r.conn.close()
+	var parts []part
+	at := ""
+	if l != nil {
+		parts = append(parts, httpPart(l, pages, p.log))
+		at = "  http://" + l.Addr().String()
+	}
+	parts = append(parts, r.part())
+	return runParts(p.ctx, p.log, func() error {
+		_, err := fmt.Fprintf(p.stdout, "stenobus %s is ready:%s  %s\n", r.name, at, r.conn.ConnectedUrlRedacted())
+		return err
+	}, parts...)
+}
+
+// dial connects a role as the flags say.
+func (f *natsFlags) dial(p *program, name string) (*busConn, error) {
+	servers, err := f.servers()
+	if err != nil {
+		return nil, err
+	}
+	opts, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	return dialBus("stenobus "+name, servers, p.log.With("role", name), opts...)
+}
+
+// dialInside connects a role to the server in this process.
+func (f *natsAuthFlags) dialInside(p *program, name string, s nats.InProcessConnProvider) (*busConn, error) {
+	opts, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	return dialBus("stenobus "+name, "", p.log.With("role", name), append(opts, nats.InProcessServer(s))...)
+}

@@ -1,0 +1,155 @@
+package systemtest
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"stenobus/dispatcher"
+	"stenobus/gateway"
+	"stenobus/subjects"
+	"stenobus/subjects/subjectstest"
+	"stenobus/worker"
+)
+
+// The system that this one replaces let clients without an id collide on "unknown".
+func TestClientsWithoutAnIDNeverMeet(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1", Slots: 2000})
+	gw := s.gateway(gateway.Config{})
+	const n = 1000
+	given := []string{"", named(""), named(" "), named("unknown"), named("default"), named("null")}
+	clients := make([]*client, n)
+	var wg sync.WaitGroup
+	limit := make(chan struct{}, 50)
+	for i := range clients {
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			c, err := tryDial(t, gw, given[i%len(given)])
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			clients[i] = c
+			c.until("the client is served", func() bool { return c.note("ready", "") != nil })
+		})
+	}
+	wg.Wait()
+	ids := map[string]bool{}
+	for _, c := range clients {
+		if _, err := uuid.Parse(c.id); err != nil {
+			t.Errorf("a client without an id was told %q", c.id)
+		}
+		ids[c.id] = true
+	}
+	if len(ids) != n {
+		t.Errorf("%d distinct ids for %d clients", len(ids), n)
+	}
+	if keys := s.keys(); len(keys) != n {
+		t.Errorf("%d keys for %d sessions", len(keys), n)
+	}
+}
+
+// N live sessions have N subjects and N keys, all made of the id, whatever it is.
+func TestHostileIDsAreIsolated(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{})
+	seen := map[string]bool{}
+	sub, err := s.nc.SubscribeSync(subjects.AllFrames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{".", "*", ">", "a.b", "a", "b", "../x", "a\r\nb", "🙂", "a b", "a=2Eb", "$JS.API.>", strings.Repeat("x", 128)}
+	clients := map[string]*client{}
+	for _, id := range ids {
+		c := dial(t, gw, named(id))
+		c.start("a")
+		c.speak("a", 60)
+		clients[id] = c
+	}
+	subjectstest.Eventually(t, "every session has a key", func() bool { return len(s.keys()) == len(ids) })
+	for _, key := range s.keys() {
+		id, err := subjects.ParseSessionToken(key)
+		if err != nil || clients[string(id)] == nil {
+			t.Errorf("key %q: %v", key, err)
+		}
+	}
+	for id, c := range clients {
+		if got := s.record(id); string(got.Session) != id {
+			t.Errorf("record of %q names %q", id, got.Session)
+		}
+		c.finish()
+		if c.id != id {
+			t.Errorf("client of %q was told %q", id, c.id)
+		}
+		for _, f := range c.finals {
+			if string(f.Session) != id {
+				t.Errorf("session %q got a result of %q", id, f.Session)
+			}
+		}
+	}
+	for n, _, _ := sub.Pending(); n > 0; n-- {
+		m, err := sub.NextMsg(subjectstest.Wait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[m.Subject] = true
+	}
+	if len(seen) != len(ids) {
+		t.Errorf("%d subjects for %d sessions: %v", len(seen), len(ids), seen)
+	}
+}
+
+func TestBadIDsAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gw := s.gatewayAlone(gateway.Config{})
+	for _, id := range []string{strings.Repeat("x", 129), strings.Repeat("x", 10_000), "\xff\xfe"} {
+		_, err := tryDial(t, gw, named(id))
+		if err == nil || !strings.Contains(err.Error(), "status 4") {
+			t.Errorf("%d bytes: %v, want a refusal before the upgrade", len(id), err)
+		}
+	}
+}
+
+// A second socket for a live session wins, the first is told so.
+func TestSecondSocketWins(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gws := []*node{s.gateway(gateway.Config{}), s.gateway(gateway.Config{})}
+	first := dial(t, gws[0], named("room"))
+	first.start("a")
+	first.speak("a", 100)
+	first.until("a final", func() bool { return len(first.finals) == 2 })
+	second := dial(t, gws[1], named("room"))
+	if status, reason := first.closed(); status != 4409 {
+		t.Errorf("the first socket was closed with %d %s", status, reason)
+	}
+	second.start("a")
+	second.speak("a", 100)
+	second.until("the second's finals", func() bool { return len(second.finals) == 2 })
+	r := s.record("room")
+	if r.Attach != 2 || r.Epoch != 1 {
+		t.Errorf("the record stands at %+v, want attach 2 of epoch 1", r.Stamp)
+	}
+	second.end()
+	if status, reason := second.closed(); status != 1000 {
+		t.Errorf("the second was closed with %d %s", status, reason)
+	}
+	if got := second.finals[0].FirstFrame; got != 101 {
+		t.Errorf("the second's first frame has number %d: the count goes on, want 101", got)
+	}
+	if ended := second.note("ended", ""); ended == nil || *ended.Unaccounted != 0 || ended.Accepted["a"] != 200 {
+		t.Errorf("ledger %+v, want 200 frames accepted and none unaccounted", ended)
+	}
+}

@@ -1,0 +1,95 @@
+package systemtest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"stenobus/dispatcher"
+	"stenobus/gateway"
+	"stenobus/subjects/subjectstest"
+	"stenobus/worker"
+)
+
+func TestSpeechComesBack(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{})
+	c := dial(t, gw, named("meeting 1"))
+	for _, tag := range tags(2) {
+		c.start(tag)
+	}
+	for range 30 {
+		for _, tag := range tags(2) {
+			c.speak(tag, 7)
+		}
+	}
+	c.finish()
+	if c.id != "meeting 1" {
+		t.Errorf("the client was told id %q", c.id)
+	}
+	if len(c.inter) == 0 {
+		t.Error("no interim came")
+	}
+	if keys := s.keys(); len(keys) != 0 {
+		t.Errorf("keys %v are left after the close frame", keys)
+	}
+}
+
+// Shared messages are the same frames.
+func TestFramesShareMessages(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{Share: 60 * time.Millisecond})
+	c := dial(t, gw, "")
+	c.start("a")
+	c.speak("a", 300)
+	c.finish()
+}
+
+func TestManySessionsSpread(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	for range 2 {
+		s.dispatcher(dispatcher.Config{})
+	}
+	for i := range 3 {
+		s.worker(worker.Config{ID: fmt.Sprintf("w%d", i+1)})
+	}
+	gws := []*node{s.gateway(gateway.Config{}), s.gateway(gateway.Config{})}
+	subjectstest.Eventually(t, "three workers are reported", func() bool {
+		kv, err := s.js.KeyValue(s.ctx(), "transcribe_workers")
+		if err != nil {
+			return false
+		}
+		keys, err := kv.Keys(s.ctx())
+		return err == nil && len(keys) == 3
+	})
+	const n = 50
+	clients := make([]*client, n)
+	for i := range clients {
+		clients[i] = dial(t, gws[i%2], named(fmt.Sprintf("room-%d", i)))
+		clients[i].start("a")
+	}
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() { c.speak("a", 60) })
+	}
+	wg.Wait()
+	subjectstest.Eventually(t, "every session has a key", func() bool { return len(s.keys()) == n })
+	workers := map[string]int{}
+	for i := range clients {
+		workers[string(s.record(fmt.Sprintf("room-%d", i)).Worker)]++
+	}
+	if len(workers) != 3 {
+		t.Errorf("sessions are on %v, want all three workers", workers)
+	}
+	for _, c := range clients {
+		c.finish()
+	}
+}
