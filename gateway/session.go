@@ -22,8 +22,9 @@ const (
 	resultLag    = 300 * time.Millisecond // a stored result that has not come by then is read from the store
 	maxMoves     = 8                      // moves within moveSpan, beyond which no worker seems able
 	moveSpan     = 30 * time.Second
-	maxEntries   = 200_000         // entries waiting, whatever their size: a minute of 60 sources
-	aheadBound   = 5 * time.Second // a client this far ahead of real time fills the window itself
+	maxEntries   = 200_000                // entries waiting, whatever their size: a minute of 60 sources
+	socketBound  = 250 * time.Millisecond // for the last word of a superseded client's socket
+	aheadBound   = 5 * time.Second        // a client this far ahead of real time fills the window itself
 )
 
 // session is one client's connection to one session: the sender of its audio and the
@@ -77,11 +78,13 @@ type session struct {
 	phase    phase
 	over     bool   // the client says nothing more: the session's end is numbered, or will be
 	stopping bool   // this gateway stops, the session goes on elsewhere
+	yielding bool   // a later connection has the session, ours sends what it has
+	unread   bool   // the socket's reader has ended
+	hurry    bool   // the time for an orderly leave is up
 	closing  end    // how to close once the last results are delivered
 	reason   string // of the session's end, for the log
 	leaveAt  uint64 // last number when leave began
 	clock    clocks
-	lastBeat uint64
 	heard    time.Time // the owner's last sign of life
 	connects uint64    // how often this gateway had lost the bus by then
 	sent     time.Time
@@ -98,7 +101,7 @@ const (
 )
 
 // clocks are the moments at which the loop has something to do; zero: never.
-type clocks struct{ beat, silence, share, grace, end, late, leave time.Time }
+type clocks struct{ beat, silence, share, grace, end, late, leave, socket time.Time }
 
 // received is an entry that has no number yet.
 type received struct {
@@ -199,8 +202,11 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 			armed = time.Time{}
 			s.tick(ctx, time.Now())
 		}
-		if s.stopping {
-			s.left(time.Now())
+		switch {
+		case s.yielding:
+			s.yielded()
+		case s.stopping:
+			s.left()
 		}
 	}
 	return nil
@@ -228,6 +234,8 @@ func (s *session) event(ev dialect.Event) {
 	switch {
 	case ev.Kind == dialect.Notice:
 		s.warn(ev.Note)
+		return
+	case s.yielding:
 		return
 	case s.over || s.phase == done:
 		if ev.Kind == dialect.Media {
@@ -393,6 +401,15 @@ func (s *session) hangup(err error) {
 		s.event(<-s.events)
 	}
 	s.out.cut(endDone) // nobody reads any more
+	s.unread = true
+	s.srv.clientLeft(s)
+	if s.yielding {
+		if hangupOf(err) == hangupClean { // it ended this life before it began another
+			s.end(subjects.EndClient, endSuperseded)
+			s.flow(time.Now())
+		}
+		return
+	}
 	switch hangupOf(err) {
 	case hangupClean:
 		s.end(subjects.EndClient, endDone)
@@ -430,7 +447,7 @@ func (s *session) close(why end) {
 	}
 	s.phase = done
 	s.srv.metrics.ends.WithLabelValues(why.code).Inc()
-	s.log.Info("session closed", "code", why.code, "why", why.text, "life", s.stamp.Life, "frames", s.snd.last(), "sent_again", s.snd.replayed)
+	s.log.Info("session closed", "code", why.code, "why", why.text, "frames", s.snd.last(), "sent_again", s.snd.replayed)
 	s.out.finish(why)
 }
 

@@ -62,9 +62,8 @@ func (s *session) claimFailed(ctx context.Context, err error) {
 		s.close(endBus.because(err.Error()))
 	case refusal.Code == subjects.CodeSuperseded:
 		s.close(endSuperseded)
-	case refusal.Code == subjects.CodeEnded: // its last results are in the store
-		s.clock = clocks{end: time.Now().Add(claimTimeout)}
-		s.readMissed(ctx)
+	case refusal.Code == subjects.CodeEnded:
+		s.lifeOver(ctx)
 	case refusal.Code == subjects.CodeNoWorker:
 		s.tell(dialect.Note{Event: dialect.EventError, Code: refusal.Code, Message: err.Error(), RetryAfterMS: refusal.RetryAfterMS})
 		s.close(endNoWorker.because(refusal.Message))
@@ -72,6 +71,43 @@ func (s *session) claimFailed(ctx context.Context, err error) {
 		s.tell(dialect.Note{Event: dialect.EventError, Code: refusal.Code, Message: refusal.Message})
 		s.close(endInternal.because(refusal.Message))
 	}
+}
+
+// yield lets a later connection have the session: this one's client is told, and what
+// it has said is sent to the worker before the other's count begins.
+func (s *session) yield() {
+	if s.yielding {
+		return
+	}
+	if s.phase != streaming {
+		s.close(endSuperseded)
+		return
+	}
+	for len(s.events) > 0 { // read already: it counts
+		s.event(<-s.events)
+	}
+	s.yielding = true
+	s.log.Info("a later connection has the session")
+	s.out.finish(endSuperseded)
+	now := time.Now()
+	s.clock.grace = time.Time{}
+	s.clock.leave = now.Add(s.srv.cfg.EndWait)
+	s.clock.socket = now.Add(socketBound)
+	s.flow(now)
+}
+
+// yielded ends a session that yields once the worker has everything. The socket's
+// reader speaks first if it can: the client may have said goodbye before it came back.
+func (s *session) yielded() {
+	switch {
+	case s.phase == done:
+		return
+	case s.hurry:
+	case !s.snd.drained(), !s.unread:
+		return
+	}
+	s.publish(subjects.Envelope{Kind: subjects.KindDetach, N: s.snd.last()}, nil)
+	s.close(endSuperseded)
 }
 
 // startCount numbers what was held, from n on.
@@ -105,14 +141,17 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	if s.stamp.Life == 0 {
-		if e.Kind == subjects.KindReady { // it came before the claim's answer
+		if e.Kind == subjects.KindReady || e.Kind == subjects.KindRelease { // it came before the claim's answer
 			s.early = m
 		}
 		return
 	}
 	switch {
-	case e.Life > s.stamp.Life, e.Life == s.stamp.Life && e.Attach > s.stamp.Attach:
+	case e.Life > s.stamp.Life:
 		s.close(endSuperseded)
+		return
+	case e.Life == s.stamp.Life && e.Attach > s.stamp.Attach:
+		s.yield()
 		return
 	case e.Life < s.stamp.Life, e.Epoch != s.stamp.Epoch, e.Attach < s.stamp.Attach && e.Kind != subjects.KindInterim:
 		s.srv.metrics.stale.Inc()
@@ -210,19 +249,25 @@ func (s *session) released(ctx context.Context, r subjects.Release) {
 		return
 	}
 	if r.Reason == subjects.MoveEnded {
-		if s.numbered && s.snd.last() > 0 {
-			s.close(endLost)
-			return
-		}
-		s.stamp = subjects.Stamp{} // nothing of ours was in that life
-		s.nonce = freshNonce()
-		s.startClaim(ctx, subjects.ReasonOpen)
+		s.lifeOver(ctx)
 		return
 	}
 	if r.Detail != "" {
 		s.warn(dialect.Note{Code: r.Reason, Message: r.Detail, Field: "engine"})
 	}
 	s.move(ctx, r.Reason)
+}
+
+// lifeOver begins another life if nothing of this connection was in the one that has
+// ended; otherwise the last results are in the store.
+func (s *session) lifeOver(ctx context.Context) {
+	if s.numbered {
+		s.clock = clocks{end: time.Now().Add(claimTimeout)}
+		s.readMissed(ctx)
+		return
+	}
+	s.stamp, s.nonce = subjects.Stamp{}, freshNonce()
+	s.startClaim(ctx, subjects.ReasonOpen)
 }
 
 // workerGone obeys a probe.

@@ -11,7 +11,7 @@ import (
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
 	first := time.Time{}
-	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave} {
+	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.socket} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -24,7 +24,8 @@ func (c *clocks) next() time.Time {
 
 func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
-// tick does what is due.
+// tick does what is due. Every clock that has struck is set anew or to never, or the
+// loop would not rest.
 func (s *session) tick(ctx context.Context, now time.Time) {
 	if due(s.clock.share, now) {
 		s.flow(now)
@@ -41,9 +42,16 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 			s.readMissed(ctx)
 		}
 	}
+	if due(s.clock.leave, now) {
+		s.clock.leave, s.hurry = time.Time{}, true
+	}
 	if due(s.clock.grace, now) {
+		s.clock.grace = time.Time{}
 		s.end(subjects.EndGrace, endDone)
 		s.flow(now)
+	}
+	if due(s.clock.socket, now) {
+		s.clock.socket, s.unread = time.Time{}, true
 	}
 	if due(s.clock.end, now) {
 		s.clock.end = time.Time{}
@@ -69,7 +77,7 @@ func (s *session) silence(ctx context.Context, now time.Time) {
 // leave begins to hand the session to whichever gateway its client reaches next:
 // what was spoken is finalised and delivered, then the client is told to come back.
 func (s *session) leave(now time.Time) {
-	if s.phase == done || s.stopping {
+	if s.phase == done || s.stopping || s.yielding {
 		return
 	}
 	s.stopping = true
@@ -91,10 +99,10 @@ func (s *session) leave(now time.Time) {
 }
 
 // left looks whether what had been spoken when leave began is covered.
-func (s *session) left(now time.Time) {
+func (s *session) left() {
 	switch {
 	case s.over || s.phase == done:
-	case s.snd.uncoveredTo(s.leaveAt) == 0 && s.snd.drained(), due(s.clock.leave, now):
+	case s.snd.uncoveredTo(s.leaveAt) == 0 && s.snd.drained(), s.hurry:
 		s.goodbye()
 	}
 }

@@ -22,10 +22,9 @@ type stored struct {
 // tail follows one session's results log in its order. Republished messages may be
 // lost; a hole is then read from the store. The session's loop owns it.
 type tail struct {
-	cursor   uint64 // sequence of the last result delivered
-	seen     uint64 // highest sequence known to exist
-	reading  bool   // a read of the store is under way
-	lateFrom time.Time
+	cursor  uint64 // sequence of the last result delivered
+	seen    uint64 // highest sequence known to exist
+	reading bool   // a read of the store is under way
 }
 
 // offer takes a republished message and reports whether it is the next one. If it is

@@ -50,6 +50,7 @@ const (
 	KindNak     Kind = "nak"     // n, to: these numbers are missing
 	KindInterim Kind = "interim" // payload: Interim
 	KindRelease Kind = "release" // payload: Release. This worker wants the session moved
+	KindYield   Kind = "yield"   // a later attach waits: the gateway before it sends what it has, then detach
 )
 
 // Kinds of the results log, from a session's worker to Result.

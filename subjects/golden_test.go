@@ -93,6 +93,7 @@ func goldens() []golden {
 		{"interim", inbox(subjects.ChannelInterim), env(subjects.KindInterim, nil), subjects.Interim{Utterance: utterance}, body[subjects.Interim](subjects.KindInterim)},
 		{"release", inbox(subjects.ChannelRelease), env(subjects.KindRelease, nil),
 			subjects.Release{Worker: "w1", Reason: subjects.MoveEngine, Detail: "provider answers 429"}, body[subjects.Release](subjects.KindRelease)},
+		{"yield", inbox(subjects.ChannelRelease), env(subjects.KindYield, nil), []byte{}, nil},
 		{"owner", result, env(subjects.KindOwner, nil),
 			subjects.Owner{Progress: progress, Worker: "w1", Engine: "pocketsphinx", Reason: subjects.MoveGone}, body[subjects.Owner](subjects.KindOwner)},
 		{"final", result, env(subjects.KindFinal, nil), subjects.Final{Progress: progress, Utterance: utterance, Number: 3}, body[subjects.Final](subjects.KindFinal)},

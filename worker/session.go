@@ -23,6 +23,7 @@ const (
 	readyWait    = 250 * time.Millisecond // ready is repeated until announce comes
 	gatewayQuiet = 3 * time.Second        // a gateway repeats itself every second
 	releaseEvery = time.Second
+	handBound    = 2 * time.Second // a gateway that yields speaks at least so often
 )
 
 // Causes for which a session leaves this worker.
@@ -72,12 +73,13 @@ type session struct {
 	clock     clocks
 	grace     time.Duration
 	detached  bool
+	incoming  uint64 // a later attach that waits for the frames of the present one; 0: none
 }
 
 // clocks are the moments at which the session's loop has something to do; zero: never.
 type clocks struct {
-	ack, nak, ready, quiet, renew, release, drain time.Time
-	nakStep                                       time.Duration
+	ack, nak, ready, quiet, renew, release, drain, hand, yield time.Time
+	nakStep                                                    time.Duration
 }
 
 // control is a request of a dispatcher to a running session.
@@ -185,6 +187,7 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 		case err := <-written:
 			if err == nil {
 				s.w.endRecord(ctx, s.id, s.stamped())
+				s.turnAway()
 			}
 			return err
 		case <-timer.C:
@@ -218,13 +221,17 @@ func (s *session) steer(ctx context.Context, c control) {
 		if c.attach < s.attach.Load() {
 			return
 		}
-		if c.attach > s.attach.Load() {
-			s.attach.Store(c.attach)
-			s.begun, s.detached = false, false
-			s.abandonHoles(ctx)
-			s.clock.quiet = now.Add(s.quietBound())
+		switch {
+		case c.attach == s.attach.Load() && s.incoming == 0:
+			s.ready(now)
+		case !s.begun && s.recv.top == 0: // no gateway has sent anything
+			s.incoming = c.attach
+			s.handOver(ctx, now)
+		case c.attach > s.incoming:
+			s.incoming = c.attach
+			s.clock.hand = now.Add(handBound)
+			s.yield(now)
 		}
-		s.ready(now)
 	case subjects.OpDrain:
 		if !s.draining {
 			s.draining = true
@@ -251,7 +258,9 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 	}
 	now := time.Now()
 	s.clock.quiet = now.Add(s.quietBound())
-	s.detached = false
+	if s.detached = false; s.incoming != 0 {
+		s.clock.hand = now.Add(handBound)
+	}
 	switch e.Kind {
 	case subjects.KindAnnounce:
 		return s.announce(ctx, e, m.Data)
@@ -302,6 +311,25 @@ func (s *session) announce(ctx context.Context, e subjects.Envelope, payload []b
 	return nil
 }
 
+// handOver makes the attach that waited the session's.
+func (s *session) handOver(ctx context.Context, now time.Time) {
+	s.attach.Store(s.incoming)
+	s.incoming, s.begun, s.detached = 0, false, false
+	s.clock.hand, s.clock.yield = time.Time{}, time.Time{}
+	s.clock.quiet = now.Add(s.quietBound())
+	s.abandonHoles(ctx)
+	s.ready(now)
+}
+
+// turnAway tells an attach that still waits that this life is over.
+func (s *session) turnAway() {
+	if s.incoming == 0 {
+		return
+	}
+	s.attach.Store(s.incoming)
+	s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{Worker: string(s.w.id), Reason: subjects.MoveEnded})
+}
+
 // abandonHoles goes on past what only the gateway before this one could have sent
 // again: the next one's numbers begin after the highest known.
 func (s *session) abandonHoles(ctx context.Context) {
@@ -334,6 +362,9 @@ func (s *session) advance(ctx context.Context) {
 		s.ack()
 	} else if s.recv.next > s.acked+1 && s.clock.ack.IsZero() {
 		s.clock.ack = now.Add(ackWait)
+	}
+	if s.incoming != 0 && s.detached && s.ending == nil && s.recv.next > s.recv.top {
+		s.handOver(ctx, now)
 	}
 	if _, _, hole := s.recv.hole(); !hole || s.stalled {
 		s.clock.nak, s.clock.nakStep = time.Time{}, 0

@@ -12,7 +12,7 @@ import (
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
 	first := time.Now().Add(time.Hour)
-	for _, t := range [...]time.Time{c.ack, c.nak, c.ready, c.quiet, c.renew, c.release, c.drain} {
+	for _, t := range [...]time.Time{c.ack, c.nak, c.ready, c.quiet, c.renew, c.release, c.drain, c.hand, c.yield} {
 		if !t.IsZero() && t.Before(first) {
 			first = t
 		}
@@ -36,6 +36,14 @@ func (s *session) tick(ctx context.Context, now time.Time) error {
 	if due(s.clock.renew, now) {
 		s.clock.renew = now.Add(s.w.renewEvery())
 		s.w.renewRecord(ctx, s.id, s.stamped(), s.control)
+	}
+	if due(s.clock.yield, now) {
+		s.yield(now)
+	}
+	if due(s.clock.hand, now) {
+		if s.clock.hand = (time.Time{}); s.ending == nil { // else the one that waits begins another life
+			s.handOver(ctx, now)
+		}
 	}
 	if due(s.clock.quiet, now) {
 		s.lost(now)
@@ -83,12 +91,20 @@ func (s *session) drain(now time.Time) error {
 	return nil
 }
 
+// yield tells the present gateway that a later attach waits for its last frames.
+func (s *session) yield(now time.Time) {
+	s.clock.yield = now.Add(readyWait)
+	e := subjects.Envelope{Kind: subjects.KindYield, Stamp: s.stamped()}
+	e.Attach = s.incoming
+	s.w.publish(e.Msg(subjects.Inbox(s.id, subjects.ChannelRelease), nil))
+}
+
 // ready tells the gateway that this worker has the session, and from where to send.
 func (s *session) ready(now time.Time) {
 	s.clock.ready = now.Add(readyWait)
 	sources := slices.SortedFunc(maps.Values(s.known), func(a, b subjects.Source) int { return int(a.Source) - int(b.Source) })
 	s.publish(subjects.ChannelReady, subjects.KindReady, subjects.Ready{
-		Worker: string(s.w.id), Probe: s.w.probe, Next: s.nextNumber(), Accepted: s.taken,
+		Worker: string(s.w.id), Probe: s.w.probe, Next: s.nextNumber(), Accepted: s.accepted(),
 		Covered: s.covered, Sources: sources, AtMS: s.atMS, Log: s.logSeq.Load(), Begin: s.begin,
 	})
 }
@@ -102,6 +118,19 @@ func (s *session) nextNumber() uint64 {
 		return s.recv.next
 	}
 	return s.recv.top + 1
+}
+
+// accepted is how many frames of each source are here: taken, or about to be.
+func (s *session) accepted() map[uint32]uint64 {
+	n := cloneCounts(s.taken)
+	for _, a := range s.recv.held {
+		for i, f := range a.envelope.Frames {
+			if number := a.n + uint64(i); number >= s.recv.next && number > s.covered[f.Source] {
+				n[f.Source]++
+			}
+		}
+	}
+	return n
 }
 
 // ack says up to where all has been received.

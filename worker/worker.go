@@ -37,11 +37,11 @@ type Worker struct {
 	metrics metrics
 	since   time.Time
 
-	results jetstream.Stream // set by Run before the first session
-	probe   string           // subject at which this worker is seen to be alive
-	changed chan struct{}    // load changed, report soon
-	running atomic.Bool
-	grumbl  *rate.Limiter // lines of log about what strangers send
+	results  jetstream.Stream // set by Run before the first session
+	probe    string           // subject at which this worker is seen to be alive
+	changed  chan struct{}    // load changed, report soon
+	running  atomic.Bool
+	grumbles sync.Map // message to *rate.Sometimes: what goes wrong again and again is logged now and then
 
 	wg       sync.WaitGroup // sessions
 	mu       sync.Mutex     // guards what follows
@@ -69,7 +69,6 @@ func New(nc *nats.Conn, cfg Config, engines ...Engine) (*Worker, error) {
 		log:      cfg.Log.With("worker", cfg.ID),
 		since:    time.Now(),
 		changed:  make(chan struct{}, 1),
-		grumbl:   rate.NewLimiter(rate.Every(10*time.Second), 10),
 		sessions: map[subjects.SessionID]*session{},
 		ended:    map[subjects.SessionID]uint64{},
 	}
@@ -226,11 +225,11 @@ func (w *Worker) publish(m *nats.Msg) {
 	}
 }
 
-// grumble logs what was wrong with input, at a bounded rate for the whole worker.
+// grumble logs a fault that may persist or be a stranger's to cause, each message at
+// most once in 10 s. Messages are constants, so the map stays small.
 func (w *Worker) grumble(log *slog.Logger, msg string, err error) {
-	if w.grumbl.Allow() {
-		log.Warn(msg, "error", err)
-	}
+	s, _ := w.grumbles.LoadOrStore(msg, &rate.Sometimes{First: 1, Interval: 10 * time.Second})
+	s.(*rate.Sometimes).Do(func() { log.Warn(msg, "error", err) })
 }
 
 // timeout is a context for one bounded call whose cancel nobody needs: it ends by itself.

@@ -129,6 +129,7 @@ const (
 
 // Events of a Note.
 const (
+	EventOpen     = "open"     // the connection is made; what a Welcome says
 	EventWaiting  = "waiting"  // no worker has room yet
 	EventReady    = "ready"    // a worker has the session
 	EventMoved    = "moved"    // another worker has it

@@ -124,7 +124,8 @@ type helloConfig struct {
 
 // welcome is what a client of the extension needs to know of its connection.
 type welcome struct {
-	Type    string             `json:"type"` // hello
+	Type    string             `json:"type"`  // event
+	Event   string             `json:"event"` // open
 	Session subjects.SessionID `json:"session"`
 	Given   bool               `json:"given"` // the client gave the session's id
 	GraceMS int64              `json:"grace_ms"`
@@ -156,7 +157,7 @@ func (w *writer) Hello(h dialect.Welcome) [][]byte {
 		},
 	}
 	if w.extended {
-		i.Stenobus = welcome{Type: "hello", Session: h.Session, Given: h.Given, GraceMS: h.GraceMS}
+		i.Stenobus = welcome{Type: dialect.TypeEvent, Event: dialect.EventOpen, Session: h.Session, Given: h.Given, GraceMS: h.GraceMS}
 	}
 	return messages(i)
 }

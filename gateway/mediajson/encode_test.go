@@ -134,7 +134,7 @@ func TestHello(t *testing.T) {
 		"extended": {
 			cfg: Config{Engines: []string{"a", "b"}}, query: "&stenobus=1", w: dialect.Welcome{Session: "s", Gateway: "g1", GraceMS: 1000, Provider: "b"},
 			want: `{"event":"info","application":"stenobus","provider":"b","providersAvailable":["a","b"],"config":{"sessionResumeEnabled":true,"gracePeriod":1},"sessionId":"s","instanceId":"g1",` +
-				`"stenobus":{"type":"hello","session":"s","given":false,"grace_ms":1000}}`,
+				`"stenobus":{"type":"event","event":"open","session":"s","given":false,"grace_ms":1000}}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

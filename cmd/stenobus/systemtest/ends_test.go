@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"stenobus/dispatcher"
 	"stenobus/gateway"
@@ -246,4 +247,83 @@ func TestShortSessionsLeaveNothing(t *testing.T) {
 		}
 	}
 	s.nothingLeft(before)
+}
+
+// The old life's audio still waits at its gateway when the id is used again: it is
+// transcribed to its last frame, and the new life begins after it, untouched.
+func TestIDIsUsedAgainBeforeItsBacklogIsHeard(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"}, s.tally(tally.Config{Slow: time.Millisecond}))
+	gw, other := s.gateway(gateway.Config{}), s.gateway(gateway.Config{})
+	first := dial(t, gw, named("room"))
+	first.start("a")
+	first.speak("a", 1500) // more than may be in flight
+	_ = first.conn.Close(websocket.StatusGoingAway, "closing")
+	second := dial(t, other, named("room"))
+	second.start("a")
+	second.speak("a", 70)
+	second.finish()
+	if second.finals[0].FirstFrame != 1 || second.note("ended", "").Accepted["a"] != 70 {
+		t.Errorf("the new life has %+v and began with %+v", second.note("ended", ""), second.finals[0])
+	}
+	if got := s.totals("room"); len(got) != 2 || got[0] != 1500 || got[1] != 70 {
+		t.Errorf("the lives covered %v frames, want 1500 and 70", got)
+	}
+}
+
+// A second socket takes over while the first one's audio still waits at its gateway.
+func TestSecondSocketWaitsForTheFirstOnesAudio(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"}, s.tally(tally.Config{Slow: time.Millisecond}))
+	gw, other := s.gateway(gateway.Config{}), s.gateway(gateway.Config{})
+	first := dial(t, gw, named("room"))
+	first.start("a")
+	first.speak("a", 1500)
+	first.raw(`{"event":"ping","id":1}`)
+	first.until("the gateway has read it all", func() bool { return len(first.pongs) == 1 })
+	second := dial(t, other, named("room"))
+	second.start("a")
+	second.speak("a", 70)
+	if status, reason := first.closed(); status != 4409 {
+		t.Errorf("the first was closed with %d %s", status, reason)
+	}
+	second.end()
+	if status, reason := second.closed(); status != websocket.StatusNormalClosure {
+		t.Errorf("the second was closed with %d %s", status, reason)
+	}
+	if got := s.totals("room"); len(got) != 1 || got[0] != 1570 {
+		t.Errorf("the life covered %v frames, want 1570", got)
+	}
+}
+
+// totals reads, life by life, how many frames the results log says were covered.
+func (s *system) totals(id string) (covered []uint64) {
+	s.t.Helper()
+	stream, err := s.js.Stream(s.ctx(), subjects.ResultsStream)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	subject := subjects.Result(subjects.SessionID(id))
+	for seq := uint64(1); ; seq++ {
+		m, err := stream.GetMsg(s.ctx(), seq, jetstream.WithGetMsgSubject(subject))
+		if err != nil {
+			return covered
+		}
+		if seq = m.Sequence; !strings.Contains(m.Header.Get(subjects.HeaderName), " ended ") {
+			continue
+		}
+		e, err := subjects.Decode[subjects.Ended](subjects.KindEnded, m.Data)
+		if err != nil || e.Unaccounted != 0 {
+			s.t.Errorf("ended: %+v, %v", e, err)
+		}
+		var n uint64
+		for _, c := range e.Frames {
+			n += c
+		}
+		covered = append(covered, n)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +37,6 @@ type node struct {
 	url  string // of a gateway
 	stop context.CancelFunc
 	done chan struct{}
-	once sync.Once
 }
 
 // end stops a role in order and waits for it.
