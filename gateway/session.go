@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -299,6 +300,9 @@ func (s *session) number(r received) {
 			SampleRate: ev.Format.SampleRate, Channels: ev.Format.Channels, Language: ev.Language,
 		}
 	case dialect.Media:
+		if f.starts != nil && f.starts.Encoding == "opus" && bytes.HasPrefix(ev.Payload, []byte("OggS")) {
+			f.starts.Encoding = "ogg-opus" // said here once, for a worker that joins in the middle can't see it
+		}
 		s.snd.push(entry{
 			kind: subjects.KindFrames, source: f.number, payload: ev.Payload,
 			packet: ev.Packet, at: r.at + s.clockMS, starts: f.starts,

@@ -240,6 +240,9 @@ func highest(covered map[uint32]uint64) (n uint64) {
 }
 
 func (s *session) announce(n uint64, live []subjects.Source) {
+	if live == nil {
+		live = []subjects.Source{} // an empty list, for readers in other languages
+	}
 	s.publish(subjects.Envelope{Kind: subjects.KindAnnounce, N: n}, subjects.Encode(subjects.Announce{Sources: live}))
 }
 

@@ -42,6 +42,7 @@ type Description struct {
 	Name       string   // as chosen by --engine and by a claim's engine option
 	Languages  []string // BCP 47 tags it understands; empty means any
 	SampleRate int      // samples/s of the mono PCM it wants; 0: packets as they came, undecoded
+	Scarce     bool     // a stream holds what others wait for: it is closed while its source is silent
 }
 
 // StreamConfig is what a stream may know of the source it serves.

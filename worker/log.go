@@ -75,7 +75,7 @@ func (l *resultLog) take(ctx context.Context, owner func(p subjects.Progress) an
 func (l *resultLog) read(ctx context.Context) error {
 	m, err := l.results.GetLastMsgForSubject(ctx, subjects.Result(l.id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		l.last, l.progress = 0, subjects.Progress{}
+		l.last, l.progress = 0, fresh(0)
 		return nil
 	}
 	if err != nil {
@@ -94,7 +94,7 @@ func (l *resultLog) read(ctx context.Context) error {
 	}
 	l.last = m.Sequence
 	if e.Life < own.Life {
-		l.progress = subjects.Progress{Begin: m.Sequence}
+		l.progress = fresh(m.Sequence)
 		return nil
 	}
 	var p struct{ subjects.Progress }
@@ -103,6 +103,11 @@ func (l *resultLog) read(ctx context.Context) error {
 	}
 	l.progress = p.Progress
 	return nil
+}
+
+// fresh is the progress of a life that begins after a sequence.
+func fresh(begin uint64) subjects.Progress {
+	return subjects.Progress{Begin: begin, Covered: map[uint32]uint64{}, Frames: map[uint32]uint64{}}
 }
 
 // run writes what is queued until ctx ends, the log is taken over, or ended is written.

@@ -96,13 +96,28 @@ func (s *source) run(ctx context.Context) error {
 			}
 			idle.Reset(s.cfg.idleCommit)
 		case <-idle.C:
-			if s.openFrames() {
-				if err := s.guard(ctx, s.flush); err != nil {
-					return err
-				}
+			if err := s.rest(ctx); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// rest finalises what was spoken before a pause. A scarce stream goes back to its
+// engine until the source speaks again.
+func (s *source) rest(ctx context.Context) error {
+	if s.openFrames() {
+		if err := s.guard(ctx, s.flush); err != nil {
+			return err
+		}
+	}
+	if s.cfg.desc.Scarce && s.stream != nil {
+		s.closeStream()
+		s.mu.Lock()
+		s.acct.restart()
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // guard runs one step. When the engine's stream fails a fresh one hears again what is
@@ -304,16 +319,21 @@ func (s *source) restart(ctx context.Context, info subjects.Source) error {
 }
 
 func (s *source) close() {
-	if s.stream != nil {
-		if err := s.stream.Close(); err != nil && !errors.Is(err, context.Canceled) {
-			s.log.Warn("close engine stream", "source", s.info.Name, "error", err)
-		}
-		s.stream = nil
-	}
+	s.closeStream()
 	if s.decoder != nil {
 		s.decoder.Close()
 		s.decoder = nil
 	}
+}
+
+func (s *source) closeStream() {
+	if s.stream == nil {
+		return
+	}
+	if err := s.stream.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		s.log.Warn("close engine stream", "source", s.info.Name, "error", err)
+	}
+	s.stream = nil
 }
 
 // emit turns what the engine heard into an interim, a final or a mark.

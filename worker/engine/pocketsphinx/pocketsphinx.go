@@ -67,7 +67,7 @@ func New(cfg Config) (*Engine, error) {
 
 // Describe implements worker.Engine.
 func (e *Engine) Describe() worker.Description {
-	return worker.Description{Name: "pocketsphinx", Languages: []string{"en-US"}, SampleRate: rate}
+	return worker.Description{Name: "pocketsphinx", Languages: []string{"en-US"}, SampleRate: rate, Scarce: true}
 }
 
 // Open implements worker.Engine. It waits for a free decoder until ctx ends.
