@@ -219,7 +219,7 @@ func (s *source) write(ctx context.Context, f openFrame) error {
 		s.mu.Unlock()
 		return s.stream.Write(ctx, Audio{Frame: f.n, Packet: f.payload})
 	}
-	chunk, err := s.decoder.Decode(f.n, f.packet, time.Duration(f.at)*time.Millisecond, f.payload)
+	chunk, err := s.decode(f)
 	if err != nil {
 		s.refuse(f.n, subjects.RefusedUndecodable)
 		s.out.undecodable(s.info.Name, err)
@@ -231,6 +231,18 @@ func (s *source) write(ctx context.Context, f openFrame) error {
 		return nil
 	}
 	return s.stream.Write(ctx, Audio{Frame: f.n, PCM: chunk.PCM})
+}
+
+// decode contains what hostile bytes may do to a decoder: a panic costs the frame and
+// the decoder, not the worker.
+func (s *source) decode(f openFrame) (chunk audio.Chunk, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.decoder = nil
+			chunk, err = audio.Chunk{Through: f.n}, fmt.Errorf("decoder panicked: %v", r)
+		}
+	}()
+	return s.decoder.Decode(f.n, f.packet, time.Duration(f.at)*time.Millisecond, f.payload)
 }
 
 func (s *source) refuse(n uint64, reason string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -58,6 +59,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return fmt.Errorf("command line: %w", err)
 	}
+	if len(args) > 0 && args[0] == "help" { // as people type it: help, help up
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	parsed, err := parser.Parse(args)
 	if helped {
 		return nil
@@ -88,7 +92,8 @@ func commandOf(err error) string {
 // vars are what the help texts of flags refer to.
 func vars() kong.Vars {
 	return kong.Vars{
-		"data":    defaultDataDir(),
-		"engines": strings.Join(engineNames, ", "),
+		"data":       defaultDataDir(),
+		"engines":    strings.Join(engineNames, ", "),
+		"engineList": strings.Join(engineNames, ","),
 	}
 }

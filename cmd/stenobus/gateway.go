@@ -29,6 +29,8 @@ type gatewayFlags struct {
 	MaxSources  int           `help:"Most sources of one session." default:"256" group:"Gateway"`
 	MaxSessions int           `help:"Most sessions of this gateway." default:"10000" group:"Gateway"`
 	SendBuffer  int           `help:"Most bytes waiting for a slow client." default:"1048576" group:"Gateway"`
+	Origins     []string      `help:"Hosts of web pages that may connect, with * as a wildcard; by default only the gateway's own. Programs send no origin and always may." placeholder:"HOST" group:"Gateway"`
+	Engines     []string      `help:"Engines that clients may choose by name; another provider's name chooses any." default:"${engineList}" placeholder:"NAME" group:"Gateway"`
 }
 
 func (f *gatewayFlags) config(w wiring) gateway.Config {
@@ -50,6 +52,8 @@ func (f *gatewayFlags) config(w wiring) gateway.Config {
 		MaxSources:  f.MaxSources,
 		MaxSessions: f.MaxSessions,
 		SendBuffer:  f.SendBuffer,
+		Engines:     f.Engines,
+		Origins:     f.Origins,
 	}
 }
 

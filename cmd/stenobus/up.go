@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -84,7 +85,7 @@ func (c *upCmd) startBus(p *program) (*busserver.Server, error) {
 		File: c.NatsConfig, Listen: c.NatsListen, Dir: dir, Log: p.log,
 	})
 	switch {
-	case errors.Is(err, busserver.ErrInUse):
+	case errors.Is(err, busserver.ErrInUse), errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%w (see --nats-listen and --data)", err)
 	case errors.Is(err, busserver.ErrConfig):
 		return nil, usageError("%w", err)

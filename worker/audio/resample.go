@@ -83,10 +83,9 @@ func (r *resampler) append(out []int16, in []float32) []int16 {
 		r.next += r.phase / r.out
 		r.phase %= r.out
 	}
-	// Where the rate falls much, the next filter may begin beyond what has come.
-	drop := min(r.next, len(r.pending))
-	r.pending = r.pending[:copy(r.pending, r.pending[drop:])]
-	r.next -= drop
+	// A filter is longer than the step from one output to the next, so next lies in pending.
+	r.pending = r.pending[:copy(r.pending, r.pending[r.next:])]
+	r.next = 0
 	return out
 }
 

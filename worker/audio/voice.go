@@ -11,8 +11,8 @@ import (
 // opusRate is the clock of Opus: pre-skip and granule positions count it, samples/s.
 const opusRate = 48000
 
-// maxChunk bounds what one frame can grow to: an Ogg page of silence is four thousand
-// times as long as PCM.
+// maxChunk bounds what one frame can grow to: as PCM, an Ogg page of silence is two thousand
+// times as large.
 const maxChunk = 10 * time.Minute
 
 var errChunkFull = fmt.Errorf("a frame holds more than %v of audio, the rest of it is dropped", maxChunk)

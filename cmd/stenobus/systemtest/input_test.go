@@ -33,6 +33,11 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"truncated JSON", "bad_json", func(c *client) { c.raw(`{"event":"media","media":{"tag":`) }},
 		{"not an object", "bad_json", func(c *client) { c.raw(`[1,2]`) }},
+		{"a binary message where text belongs", "bad_json", func(c *client) {
+			if err := c.conn.Write(s.ctx(), websocket.MessageBinary, []byte{0, 1, 2, 0xff}); err != nil {
+				t.Error(err)
+			}
+		}},
 		{"unknown encoding", "bad_encoding", func(c *client) {
 			c.raw(`{"event":"start","start":{"tag":"a","mediaFormat":{"encoding":"mp3"}}}`)
 		}},
@@ -105,6 +110,37 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// A page of another host in somebody's browser may not connect, unless it is allowed.
+func TestOriginsOfPages(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gw, open := s.gatewayAlone(gateway.Config{}), s.gatewayAlone(gateway.Config{Origins: []string{"*.example.org"}})
+	for _, tt := range []struct {
+		gw     *node
+		origin string
+		want   bool
+	}{
+		{gw, "https://evil.example.org", false},
+		{gw, "", true},
+		{open, "https://meet.example.org", true},
+		{open, "https://example.com", false},
+	} {
+		opts := &websocket.DialOptions{HTTPHeader: http.Header{}}
+		if tt.origin != "" {
+			opts.HTTPHeader.Set("Origin", tt.origin)
+		}
+		conn, resp, err := websocket.Dial(s.ctx(), tt.gw.url+"/transcribe?sendBack=true", opts)
+		if (err == nil) != tt.want {
+			t.Errorf("origin %q: %v", tt.origin, err)
+		}
+		if err == nil {
+			_ = conn.CloseNow()
+		} else if resp.StatusCode != http.StatusForbidden {
+			t.Errorf("origin %q: status %d, want 403", tt.origin, resp.StatusCode)
+		}
+	}
 }
 
 // A client far ahead of real time fills the window itself: it is told so, what was

@@ -13,9 +13,6 @@ import (
 const (
 	rate         = 16000 // samples/s
 	frameSamples = rate / 100
-	// The features of a frame need frames to either side, so those read but not yet
-	// searched are this many.
-	lookahead = 3
 	// The voice detector needs startFrames of speech to believe in it, and hands on
 	// preFrames from before; pauseFrames of silence end an utterance.
 	startFrames = 10
@@ -83,8 +80,8 @@ func arguments(m model) []string {
 // the library that we know says.
 func (d *decoder) channel() *cmn {
 	f := d.lib.feat(d.ps)
-	const cepstra = 13
-	if f == nil || f.cepSize != cepstra || f.streams != 1 || f.window != lookahead || f.cmnStruct == nil {
+	const cepstra, window = 13, 3 // of the model, so that they stand where they are to be sought
+	if f == nil || f.cepSize != cepstra || f.streams != 1 || f.window != window || f.cmnStruct == nil {
 		return nil
 	}
 	if c := f.cmnStruct; c.size == cepstra && c.mean != nil && c.sum != nil {
@@ -107,7 +104,8 @@ func (d *decoder) reset() bool {
 	return true
 }
 
-// begin starts a stream: what was learnt of noise is forgotten.
+// begin starts a stream: what was learnt of noise is forgotten, and time is counted
+// from here, silence included.
 func (d *decoder) begin() error {
 	if d.lib.newStream(d.ps) < 0 {
 		return d.fail()
@@ -144,11 +142,6 @@ func (d *decoder) speaking() bool {
 	return byte(n) != 0
 }
 
-// heard is how much voiced audio of the utterance has been read, in samples.
-func (d *decoder) heard() int64 {
-	return (int64(d.lib.frames(d.ps)) + lookahead) * frameSamples
-}
-
 // text is the best hypothesis.
 func (d *decoder) text() string { return clean(d.lib.hyp(d.ps, nil)) }
 
@@ -168,7 +161,7 @@ func (d *decoder) abandon() {
 	}
 }
 
-// segment is a word with its place in the utterance, in samples.
+// segment is a word with its place in the stream, in samples since begin.
 type segment struct {
 	text        string
 	first, last int64

@@ -23,7 +23,6 @@ type library struct {
 	newStream func(ps unsafe.Pointer) int32
 	startUtt  func(ps unsafe.Pointer) int32
 	endUtt    func(ps unsafe.Pointer) int32
-	frames    func(ps unsafe.Pointer) int32
 	hyp       func(ps, score unsafe.Pointer) string
 
 	segments  func(ps unsafe.Pointer) unsafe.Pointer
@@ -78,7 +77,6 @@ func (l *library) symbols() map[string]any {
 		"ps_start_stream": &l.newStream,
 		"ps_start_utt":    &l.startUtt,
 		"ps_end_utt":      &l.endUtt,
-		"ps_get_n_frames": &l.frames,
 		"ps_get_hyp":      &l.hyp,
 
 		"ps_seg_iter":   &l.segments,
@@ -103,7 +101,7 @@ type feat struct {
 	_         int32
 	_, _, _   unsafe.Pointer
 	_         int32
-	cmnKind   int32
+	_         int32
 	_, _      int32
 	_         unsafe.Pointer
 	cmnStruct *cmn

@@ -19,8 +19,8 @@ type pool struct {
 	closed bool
 }
 
-func newPool(limit int, make_ func() (*decoder, error)) *pool {
-	return &pool{make: make_, slots: make(chan struct{}, limit)}
+func newPool(limit int, maker func() (*decoder, error)) *pool {
+	return &pool{make: maker, slots: make(chan struct{}, limit)}
 }
 
 // take waits for a free decoder until ctx ends.

@@ -14,13 +14,14 @@ const (
 	interimEvery = rate / 5        // least between two interims
 	markEvery    = 4 * rate        // of silence, between two marks
 	onset        = 40 * rate / 100 // may yet turn out to be the beginning of a word
+	detection    = startFrames * frameSamples
+	rebaseAfter  = 3600 * rate // the decoder counts samples in 32 bits, enough for 37 hours
 )
 
 var errStreamClosed = errors.New("pocketsphinx: the stream is closed")
 
 // stream hears one source. An utterance is what lies between two pauses, as the
-// decoder's voice detector sees them: only voiced frames reach the search, and within
-// an utterance they are contiguous, so that one origin gives the time of each word.
+// decoder's voice detector sees them; silence does not reach the search at all.
 type stream struct {
 	pool    *pool
 	decoder *decoder // nil once closed
@@ -28,9 +29,10 @@ type stream struct {
 
 	written int64 // samples
 	covered int64 // samples that finals and marks cover
+	base    int64 // samples when the decoder began to count
 
 	speaking bool
-	origin   int64  // where the utterance begins
+	origin   int64  // where the utterance begins, more or less
 	shown    int64  // where the last interim came
 	interim  string // its text
 	breath   breath
@@ -63,18 +65,40 @@ func (s *stream) hear(pcm []int16) error {
 	voice := s.decoder.speaking()
 	switch {
 	case voice && !s.speaking:
-		s.speaking = true
-		s.origin = max(s.covered, s.written-s.decoder.heard())
-		s.shown, s.interim = s.written, ""
-		s.breath = breath{}
+		s.listen()
 	case s.speaking && (!voice || s.breath.heard(pcm, s.written-s.origin)):
 		return s.finish()
 	case s.speaking && s.written-s.shown >= interimEvery:
 		s.show()
+	case !s.speaking && s.written-s.base >= rebaseAfter:
+		return s.rebase()
 	case !s.speaking && s.written-s.covered >= markEvery+onset:
 		s.mark(s.written - onset)
 	}
 	return nil
+}
+
+// listen begins an utterance. The silence before it is marked, so that an utterance
+// is all that its final covers.
+func (s *stream) listen() {
+	const worthwhile = rate
+	if s.written-onset-s.covered >= worthwhile {
+		s.mark(s.written - onset)
+	}
+	s.speaking = true
+	s.origin = max(s.covered, s.written-detection)
+	s.shown, s.interim = s.written, ""
+	s.breath = breath{}
+}
+
+// rebase lets the decoder count from 0 again, which costs it what it knows of noise.
+func (s *stream) rebase() error {
+	if err := s.decoder.end(); err != nil {
+		return err
+	}
+	s.mark(s.written)
+	s.base = s.written
+	return s.decoder.begin()
 }
 
 // show emits an interim if there is news.
@@ -106,18 +130,30 @@ func (s *stream) finish() error {
 func (s *stream) final() {
 	r := worker.Result{Final: true, Text: s.decoder.text(), Start: clock(s.origin), End: clock(s.written)}
 	if r.Text != "" {
-		for _, w := range s.decoder.words() {
-			r.Words = append(r.Words, worker.Word{
-				Text:       w.text,
-				Start:      clock(min(s.origin+w.first, s.written)),
-				End:        clock(min(s.origin+w.last, s.written)),
-				Confidence: w.posterior,
-			})
-		}
+		r.Words = s.words()
 		r.Confidence = confidence(r.Words)
+	}
+	if len(r.Words) > 0 {
+		r.Start = r.Words[0].Start
 	}
 	s.covered = s.written
 	s.emit(r)
+}
+
+// words places the words on the stream's clock.
+func (s *stream) words() []worker.Word {
+	var words []worker.Word
+	// The decoder's frames are wider than their spacing: at the edges of an utterance
+	// they reach beyond it.
+	place := func(sample int64) time.Duration {
+		return clock(min(max(s.base+sample, s.covered), s.written))
+	}
+	for _, w := range s.decoder.words() {
+		words = append(words, worker.Word{
+			Text: w.text, Start: place(w.first), End: place(w.last), Confidence: w.posterior,
+		})
+	}
+	return words
 }
 
 // confidence of an utterance is the mean of its words': the posterior of the whole

@@ -51,15 +51,17 @@ func (p *Pipe) Handler(ctx context.Context) http.Handler {
 		}
 		defer conn.CloseNow()
 		conn.SetReadLimit(readLimit)
-		p.pass(ctx, conn)
+		defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
+		p.pass(conn)
 	})
 }
 
-// pass returns when nothing more can be read or published.
-func (p *Pipe) pass(ctx context.Context, conn *websocket.Conn) {
+// pass returns when nothing more can be read or published. A context that could end
+// would cost three allocations a message.
+func (p *Pipe) pass(conn *websocket.Conn) {
 	var buf bytes.Buffer
 	for {
-		_, m, err := conn.Reader(ctx)
+		_, m, err := conn.Reader(context.Background())
 		if err != nil {
 			return
 		}

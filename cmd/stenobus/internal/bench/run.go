@@ -42,7 +42,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	for i := range cfg.Runs {
 		r, err := cfg.once(ctx, i)
 		if ctx.Err() != nil {
-			return Result{}, errors.Join(context.Cause(ctx), err)
+			return Result{}, context.Cause(ctx)
 		}
 		if err != nil {
 			wrong = append(wrong, err)
