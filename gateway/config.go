@@ -20,6 +20,8 @@ type Config struct {
 	Version string                // of the program, told to clients
 	Engines []string              // engines that clients may choose by name; others' names choose none in particular; nil: pocketsphinx and tally
 
+	Origins []string // hosts of web pages that may connect, with * as a wildcard; programs send no origin. nil: the gateway's own host
+
 	Window      time.Duration // most audio that a session keeps for sending again; 0: 60 s
 	WindowBytes int           // the same in bytes; 0: 8 MiB
 	Share       time.Duration // how long a frame waits for others to share its message; 0: not at all, frames already waiting share

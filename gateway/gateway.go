@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,9 +215,9 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 	}
 	defer g.loops.Done()
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:       first(r.Header.Values("Sec-WebSocket-Protocol")),
-		InsecureSkipVerify: true, // clients are bridges and programs; browsers' origins are the proxy's to check
-		CompressionMode:    websocket.CompressionDisabled,
+		Subprotocols:    first(r.Header.Values("Sec-WebSocket-Protocol")),
+		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
+		CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
 		g.exit(s)
@@ -277,6 +278,7 @@ func (g *Server) converse(s *session, conn *websocket.Conn) {
 	own.Go(func() {
 		defer close(over)
 		defer g.exit(s)
+		defer s.contain()
 		if err := s.run(g.work, g.stop); err != nil && !errors.Is(err, context.Canceled) {
 			s.log.Warn("session failed", "error", err)
 		}
@@ -287,6 +289,14 @@ func (g *Server) converse(s *session, conn *websocket.Conn) {
 	})
 	s.hungup <- s.read(g.work, conn, over)
 	own.Wait()
+}
+
+// contain keeps a bug that one session meets from ending the others.
+func (s *session) contain() {
+	if r := recover(); r != nil {
+		s.log.Error("session failed", "panic", r, "stack", string(debug.Stack()))
+		s.close(endInternal)
+	}
 }
 
 // read turns the client's messages into events until the connection or the session
@@ -304,8 +314,11 @@ func (s *session) read(ctx context.Context, conn *websocket.Conn, over <-chan st
 		case <-over:
 		}
 	}
+	// A context that can end costs an allocation and a callback for each message.
+	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
+	forever := context.WithoutCancel(ctx)
 	for {
-		kind, data, err := conn.Read(ctx)
+		kind, data, err := conn.Read(forever)
 		if err != nil {
 			return err
 		}

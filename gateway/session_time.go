@@ -61,10 +61,13 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 }
 
 // silence judges a worker by how long ago it spoke. Nothing is concluded while this
-// gateway itself is cut off.
+// gateway itself was cut off, frozen or behind.
 func (s *session) silence(ctx context.Context, now time.Time) {
 	if n := s.srv.nc.Stats().Reconnects; n != s.connects || !s.srv.nc.IsConnected() {
 		s.connects, s.heard = n, now
+	}
+	if late := now.Sub(s.clock.silence); late > silenceBound/4 || len(s.inbox) > 0 {
+		s.heard = now // it was this process that slept, or has not read what was said
 	}
 	if quiet := now.Sub(s.heard); quiet < silenceBound {
 		s.clock.silence = s.heard.Add(silenceBound)
