@@ -274,9 +274,8 @@ func (g *Server) clientLeft(s *session) {
 // converse runs the session's loop and its socket's writer, and is its reader.
 func (g *Server) converse(s *session, conn *websocket.Conn) {
 	var own sync.WaitGroup
-	over := make(chan struct{})
 	own.Go(func() {
-		defer close(over)
+		defer s.mail.close()
 		defer g.exit(s)
 		defer s.contain()
 		if err := s.run(g.work, g.stop); err != nil && !errors.Is(err, context.Canceled) {
@@ -287,7 +286,7 @@ func (g *Server) converse(s *session, conn *websocket.Conn) {
 		err := s.out.run(g.work, conn)
 		s.wrote <- err
 	})
-	s.hungup <- s.read(g.work, conn, over)
+	s.hungup <- s.read(g.work, conn)
 	own.Wait()
 }
 
@@ -301,7 +300,7 @@ func (s *session) contain() {
 
 // read turns the client's messages into events until the connection or the session
 // ends. What must be answered at once goes straight to the outbox.
-func (s *session) read(ctx context.Context, conn *websocket.Conn, over <-chan struct{}) error {
+func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
 	emit := func(ev dialect.Event) {
 		if ev.Kind == dialect.Reply {
 			if err := s.out.push(message{data: ev.Payload}); err != nil {
@@ -309,10 +308,7 @@ func (s *session) read(ctx context.Context, conn *websocket.Conn, over <-chan st
 			}
 			return
 		}
-		select {
-		case s.events <- ev:
-		case <-over:
-		}
+		s.mail.put(ev)
 	}
 	// A context that can end costs an allocation and a callback for each message.
 	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()

@@ -16,7 +16,6 @@ import (
 
 const (
 	inboxRoom    = 512                    // messages that wait for the session's loop; beyond it the results are read from the store
-	eventRoom    = 64                     // a client's events, likewise: beyond it its socket is not read
 	beatEvery    = time.Second            // a quiet gateway repeats its last number
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
 	silenceBound = 3 * time.Second        // a worker that says nothing for so long is replaced
@@ -39,9 +38,9 @@ type session struct {
 	deflt dialect.Format
 	began time.Time
 
-	events  chan dialect.Event // from the socket's reader
-	hungup  chan error         // the reader's last word
-	wrote   chan error         // the writer's last word
+	mail    *mailbox   // from the socket's reader
+	hungup  chan error // the reader's last word
+	wrote   chan error // the writer's last word
 	inbox   chan *nats.Msg
 	claims  chan claimed
 	gone    chan string // probes: nobody answers at this subject
@@ -134,7 +133,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		log:     g.log.With("session", string(id)),
 		conv:    conv,
 		client:  remote,
-		events:  make(chan dialect.Event, eventRoom),
+		mail:    newMailbox(),
 		hungup:  make(chan error, 1),
 		wrote:   make(chan error, 1),
 		inbox:   make(chan *nats.Msg, inboxRoom),
@@ -183,8 +182,8 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 		case <-stop:
 			stop = nil
 			s.leave(time.Now())
-		case ev := <-s.events:
-			s.received(ctx, ev)
+		case <-s.mail.wake:
+			s.received()
 		case err := <-s.hungup:
 			s.hangup(err)
 		case err := <-s.wrote:
@@ -213,18 +212,10 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	return nil
 }
 
-// received takes one event of the client and those that wait behind it, so that
-// frames waiting at the same moment share a message.
-func (s *session) received(ctx context.Context, ev dialect.Event) {
-	s.event(ev)
-	for range eventRoom {
-		select {
-		case ev := <-s.events:
-			s.event(ev)
-			continue
-		default:
-		}
-		break
+// received takes the events of the client that wait. Frames among them share messages.
+func (s *session) received() {
+	for _, ev := range s.mail.fetch() {
+		s.event(ev)
 	}
 	s.bound()
 	s.flow(time.Now())
@@ -401,8 +392,8 @@ func (s *session) giveUp(why end, reason string) {
 
 // hangup takes the reader's last word: the client closed, or its connection broke.
 func (s *session) hangup(err error) {
-	for len(s.events) > 0 { // the reader has ended: these are its last
-		s.event(<-s.events)
+	for _, ev := range s.mail.fetch() { // the reader has ended: these are its last
+		s.event(ev)
 	}
 	s.out.cut(endDone) // nobody reads any more
 	s.unread = true

@@ -83,8 +83,8 @@ func (s *session) yield() {
 		s.close(endSuperseded)
 		return
 	}
-	for len(s.events) > 0 { // read already: it counts
-		s.event(<-s.events)
+	for _, ev := range s.mail.fetch() { // read already: it counts
+		s.event(ev)
 	}
 	s.yielding = true
 	s.log.Info("a later connection has the session")
@@ -307,15 +307,18 @@ func (s *session) flow(now time.Time) {
 		return
 	}
 	if share := s.srv.cfg.Share; share > 0 && !s.over && s.onlyFresh() {
-		if s.clock.share.IsZero() {
+		if s.clock.share.IsZero() && s.snd.next < s.snd.end {
 			s.clock.share = now.Add(share)
-			return
+			s.mail.hush(true)
 		}
 		if now.Before(s.clock.share) {
 			return
 		}
 	}
-	s.clock.share = time.Time{}
+	if !s.clock.share.IsZero() {
+		s.clock.share = time.Time{}
+		s.mail.hush(false)
+	}
 	for {
 		out, ok := s.snd.pop()
 		if !ok {

@@ -28,7 +28,7 @@ func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 // loop would not rest.
 func (s *session) tick(ctx context.Context, now time.Time) {
 	if due(s.clock.share, now) {
-		s.flow(now)
+		s.received()
 	}
 	if due(s.clock.beat, now) {
 		s.beat(now)

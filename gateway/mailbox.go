@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"sync"
+
+	"stenobus/gateway/dialect"
+)
+
+// mailRoom is how many events of a client wait for its session's loop. Beyond it the
+// client's socket is not read.
+const mailRoom = 256
+
+// mailbox hands a client's events from the socket's reader to the session's loop, many
+// at a time: a wake-up costs more than a frame.
+type mailbox struct {
+	wake chan struct{} // there is mail
+
+	mu     sync.Mutex // guards what follows
+	room   sync.Cond  // there is room, or the loop has ended
+	queue  []dialect.Event
+	spare  []dialect.Event
+	hushed bool // frames wait until they are fetched
+	closed bool
+}
+
+func newMailbox() *mailbox {
+	m := &mailbox{wake: make(chan struct{}, 1)}
+	m.room.L = &m.mu
+	return m
+}
+
+// put adds an event. It waits while there is no room.
+func (m *mailbox) put(ev dialect.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.queue) >= mailRoom && !m.closed {
+		m.room.Wait()
+	}
+	if m.closed {
+		return
+	}
+	m.queue = append(m.queue, ev)
+	if m.hushed && ev.Kind == dialect.Media && len(m.queue) < maxShared {
+		return
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fetch takes everything that waits. The slice is the caller's until the next fetch.
+func (m *mailbox) fetch() []dialect.Event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	got := m.queue
+	clear(m.spare[:cap(m.spare)])
+	m.queue, m.spare = m.spare[:0], got
+	m.room.Signal()
+	return got
+}
+
+// hush lets frames wait for a fetch instead of waking the loop for each.
+func (m *mailbox) hush(yes bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hushed = yes
+}
+
+// close drops what waits and lets the reader go.
+func (m *mailbox) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed, m.queue = true, nil
+	m.room.Broadcast()
+}
