@@ -29,7 +29,7 @@ func (*upCmd) Help() string {
 Examples:
 
     stenobus up
-    stenobus up --listen 127.0.0.1:0 --nats-listen 127.0.0.1:0 --data /tmp/stenobus
+    stenobus up --listen 127.0.0.1:0 --nats-listen 127.0.0.1:0 --data ./stenobus-data
     stenobus up --engine tally --log-level debug
 `
 }

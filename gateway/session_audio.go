@@ -1,0 +1,158 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+// received takes the events of the client that wait. Frames among them share messages.
+func (s *session) received() {
+	for _, ev := range s.mail.fetch() {
+		s.event(ev)
+	}
+	s.bound()
+	s.flow(time.Now())
+}
+
+// event takes one event of the client.
+func (s *session) event(ev dialect.Event) {
+	switch {
+	case ev.Kind == dialect.Notice:
+		s.warn(ev.Note)
+		return
+	case s.yielding:
+		return
+	case s.over || s.phase == done:
+		if ev.Kind == dialect.Media {
+			s.warn(dialect.Note{Code: "after_end", Message: "audio after the session's end is not transcribed", Field: "event"})
+		}
+		return
+	case ev.Kind == dialect.Media && s.feeds[ev.Tag] == nil, ev.Kind == dialect.Start && s.feeds[ev.Tag] == nil:
+		if len(s.feeds) >= s.srv.cfg.MaxSources {
+			s.srv.metrics.refused.WithLabelValues("too_many_sources").Inc()
+			s.warn(dialect.Note{Code: "too_many_sources", Field: "tag", Allowed: fmt.Sprintf("at most %d sources in a session", s.srv.cfg.MaxSources),
+				Message: fmt.Sprintf("source %.64q is not transcribed", ev.Tag)})
+			return
+		}
+		s.feeds[ev.Tag] = &feed{format: s.deflt}
+		if ev.Kind == dialect.Media { // never started: the request's format holds
+			s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: s.deflt})
+		}
+	}
+	if ev.Kind == dialect.End {
+		s.end(subjects.EndClient, endDone)
+		return
+	}
+	s.take(ev)
+}
+
+// take places an event on the session clock and numbers it, or holds it until the
+// count is known.
+func (s *session) take(ev dialect.Event) {
+	f := s.feeds[ev.Tag]
+	r := received{event: ev, feed: f}
+	switch ev.Kind {
+	case dialect.Start:
+		f.restart(ev.Format)
+	case dialect.Media:
+		r.at = f.place(ev, time.Since(s.began).Milliseconds())
+		s.srv.metrics.frames.Inc()
+	case dialect.Stop:
+		if f == nil {
+			return
+		}
+		delete(s.feeds, ev.Tag)
+	}
+	if !s.numbered {
+		s.held = append(s.held, r)
+		s.heldB += len(ev.Payload)
+		return
+	}
+	s.number(r)
+}
+
+// number gives an event its place in the session's count.
+func (s *session) number(r received) {
+	ev, f := r.event, r.feed
+	switch ev.Kind {
+	case dialect.Start:
+		if f.number == 0 {
+			f.number = s.sourceNumber(ev.Tag)
+		}
+		f.starts = &subjects.Source{
+			Source: f.number, Name: ev.Tag, Encoding: ev.Format.Encoding,
+			SampleRate: ev.Format.SampleRate, Channels: ev.Format.Channels, Language: ev.Language,
+		}
+	case dialect.Media:
+		if f.starts != nil && f.starts.Encoding == "opus" && bytes.HasPrefix(ev.Payload, []byte("OggS")) {
+			f.starts.Encoding = "ogg-opus" // said here once, for a worker that joins in the middle can't see it
+		}
+		s.snd.push(entry{
+			kind: subjects.KindFrames, source: f.number, payload: ev.Payload,
+			packet: ev.Packet, at: r.at + s.clockMS, starts: f.starts,
+		})
+		f.starts, f.heard = nil, true
+	case dialect.Stop:
+		if f.heard {
+			s.snd.push(entry{kind: subjects.KindStop, source: f.number})
+		}
+	case dialect.Flush:
+		for _, each := range s.feeds {
+			if each.heard && (ev.Tag == "" || each == f) {
+				s.snd.push(entry{kind: subjects.KindFlush, source: each.number})
+			}
+		}
+	}
+}
+
+// sourceNumber finds the number of a source that an earlier attach announced, or
+// gives out the next.
+func (s *session) sourceNumber(name string) uint32 {
+	if n, ok := s.resumed[name]; ok {
+		delete(s.resumed, name)
+		return n
+	}
+	s.nextSrc++
+	s.byNum[s.nextSrc] = name
+	return s.nextSrc
+}
+
+// bound keeps the window within its limits. A client that runs ahead of real time has
+// filled it itself and is told so; otherwise the oldest audio is given up.
+func (s *session) bound() {
+	cfg := s.srv.cfg
+	span, bytes, newest := s.snd.span(), s.snd.bytes, s.snd.newest()-s.clockMS
+	if !s.numbered && len(s.held) > 0 {
+		newest = s.held[len(s.held)-1].at
+		span, bytes = time.Duration(newest-s.held[0].at)*time.Millisecond, s.heldB
+	}
+	if s.over {
+		return
+	}
+	if len(s.held)+len(s.snd.window) > maxEntries {
+		s.giveUp(endTooFast.because(fmt.Sprintf("more than %d messages wait", maxEntries)), subjects.EndRefused)
+		return
+	}
+	if span <= cfg.Window && bytes <= cfg.WindowBytes {
+		return
+	}
+	ahead := time.Duration(newest)*time.Millisecond - time.Since(s.began)
+	switch {
+	case ahead > aheadBound:
+		s.giveUp(endTooFast.because(fmt.Sprintf("%.0f s of audio wait, %.0f s ahead of real time", span.Seconds(), ahead.Seconds())), subjects.EndRefused)
+	case !s.numbered:
+		s.giveUp(endNoWorker.because(fmt.Sprintf("%.0f s of audio waited for a worker", span.Seconds())), subjects.EndRefused)
+	default:
+		lost, announce := s.snd.giveUp(cfg.Window, cfg.WindowBytes)
+		if announce && s.snd.ready {
+			s.announce(s.snd.begin(nil, s.snd.acked+1))
+		}
+		if lost > 0 {
+			s.srv.metrics.refused.WithLabelValues(subjects.RefusedWindow).Add(float64(lost))
+		}
+	}
+}
