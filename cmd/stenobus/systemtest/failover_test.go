@@ -125,8 +125,9 @@ func TestLostTailShows(t *testing.T) {
 	gw := s.gateway(gateway.Config{})
 	c := dial(t, gw, named("room"))
 	c.start("a")
+	acked := s.acks("room")
 	c.speak("a", 49)
-	c.until("an interim of frame 40", func() bool { return len(c.inter) > 0 && c.inter[len(c.inter)-1].LastFrame == 40 })
+	subjectstest.Eventually(t, "the worker has 49 frames", func() bool { return acked.Load() == 49 })
 	lossy.LoseNext(1)
 	c.speak("a", 1) // the fiftieth completes a final
 	c.until("the final that needs the lost frame", func() bool { return len(c.finals) > 0 })
@@ -134,6 +135,55 @@ func TestLostTailShows(t *testing.T) {
 		t.Fatalf("%d messages lost, want 1", lossy.Lost())
 	}
 	c.until("frame 50 is covered", func() bool { return c.finals[len(c.finals)-1].LastFrame == 50 })
+	c.finish()
+}
+
+// acks follows what a session's worker acknowledges.
+func (s *system) acks(id subjects.SessionID) *atomic.Uint64 {
+	s.t.Helper()
+	var n atomic.Uint64
+	_, err := s.nc.Subscribe(subjects.Inbox(id, subjects.ChannelAck), func(m *nats.Msg) {
+		var e subjects.Envelope
+		if e.ParseMsg(m) == nil {
+			n.Store(max(n.Load(), e.N))
+		}
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &n
+}
+
+// A worker that hears of a higher epoch stops at once: it neither writes nor talks on.
+func TestHigherEpochStopsAWorker(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 60)
+	c.until("a final", func() bool { return len(c.finals) == 1 })
+	stamp := s.record("room").Stamp
+	stamp.Epoch++
+	e := subjects.Envelope{Kind: subjects.KindLast, Stamp: stamp, N: 1}
+	if err := s.nc.PublishMsg(e.Msg(subjects.Frames("room"), nil)); err != nil {
+		t.Fatal(err)
+	}
+	subjectstest.Eventually(t, "the worker has let go", func() bool {
+		kv, err := s.js.KeyValue(s.ctx(), subjects.WorkersBucket)
+		if err != nil {
+			return false
+		}
+		v, err := kv.Get(s.ctx(), "w1")
+		if err != nil {
+			return false
+		}
+		r, err := subjects.DecodeDoc[subjects.WorkerReport]("report", v.Value())
+		return err == nil && r.Sessions == 0
+	})
+	c.speak("a", 60) // the gateway finds another owner, here the same worker in its next epoch
 	c.finish()
 }
 
