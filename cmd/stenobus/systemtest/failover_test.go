@@ -113,6 +113,15 @@ func TestHolesAreFilled(t *testing.T) {
 	c.speak("a", 50)
 	c.until("finals after the loss", func() bool { return len(c.finals) >= 4 })
 	c.finish()
+	c.stayed()
+}
+
+// stayed checks that a fault was mended in place, not by another worker.
+func (c *client) stayed() {
+	c.t.Helper()
+	if moved := c.told("moved", ""); moved != nil {
+		c.t.Errorf("the session had to move: %+v", moved)
+	}
 }
 
 // The very last frame before a silence is lost: the gateway repeats its number.
@@ -136,6 +145,7 @@ func TestLostTailShows(t *testing.T) {
 	}
 	c.until("frame 50 is covered", func() bool { return c.finals[len(c.finals)-1].LastFrame == 50 })
 	c.finish()
+	c.stayed()
 }
 
 // acks follows what a session's worker acknowledges.
@@ -154,6 +164,24 @@ func (s *system) acks(id subjects.SessionID) *atomic.Uint64 {
 	return &n
 }
 
+// report reads what a worker says of itself.
+func (s *system) report(id subjects.WorkerID) subjects.WorkerReport {
+	s.t.Helper()
+	kv, err := s.js.KeyValue(s.ctx(), subjects.WorkersBucket)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	v, err := kv.Get(s.ctx(), id.Token())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r, err := subjects.DecodeDoc[subjects.WorkerReport]("report", v.Value())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
 // A worker that hears of a higher epoch stops at once: it neither writes nor talks on.
 func TestHigherEpochStopsAWorker(t *testing.T) {
 	t.Parallel()
@@ -167,22 +195,12 @@ func TestHigherEpochStopsAWorker(t *testing.T) {
 	c.until("a final", func() bool { return len(c.finals) == 1 })
 	stamp := s.record("room").Stamp
 	stamp.Epoch++
+	subjectstest.Eventually(t, "the worker reports its session", func() bool { return s.report("w1").Sessions == 1 })
 	e := subjects.Envelope{Kind: subjects.KindLast, Stamp: stamp, N: 1}
 	if err := s.nc.PublishMsg(e.Msg(subjects.Frames("room"), nil)); err != nil {
 		t.Fatal(err)
 	}
-	subjectstest.Eventually(t, "the worker has let go", func() bool {
-		kv, err := s.js.KeyValue(s.ctx(), subjects.WorkersBucket)
-		if err != nil {
-			return false
-		}
-		v, err := kv.Get(s.ctx(), "w1")
-		if err != nil {
-			return false
-		}
-		r, err := subjects.DecodeDoc[subjects.WorkerReport]("report", v.Value())
-		return err == nil && r.Sessions == 0
-	})
+	subjectstest.Eventually(t, "the worker has let go", func() bool { return s.report("w1").Sessions == 0 })
 	c.speak("a", 60) // the gateway finds another owner, here the same worker in its next epoch
 	c.finish()
 }
