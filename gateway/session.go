@@ -292,9 +292,22 @@ func (s *session) close(why end) {
 		return
 	}
 	s.phase = done
+	if n := s.heldFrames(); n > 0 { // no worker ever had the session
+		s.srv.metrics.refused.WithLabelValues("unserved").Add(float64(n))
+		s.log.Warn("audio was never transcribed", "frames", n)
+	}
 	s.srv.metrics.ends.WithLabelValues(why.code).Inc()
-	s.log.Info("session closed", "code", why.code, "why", why.text, "frames", s.snd.last(), "sent_again", s.snd.replayed)
+	s.log.Info("session closed", "code", why.code, "why", why.text, "numbers", s.snd.last(), "sent_again", s.snd.replayed)
 	s.out.finish(why)
+}
+
+func (s *session) heldFrames() (n int) {
+	for _, r := range s.held {
+		if r.event.Kind == dialect.Media {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *session) unwatch() {

@@ -76,10 +76,11 @@ func (s *session) claimFailed(ctx context.Context, err error) {
 // yield lets a later connection have the session: this one's client is told, and what
 // it has said is sent to the worker before the other's count begins.
 func (s *session) yield() {
+	s.heard = time.Now()
 	if s.yielding {
 		return
 	}
-	if s.phase != streaming {
+	if s.phase == claiming { // it has no owner to send to
 		s.close(endSuperseded)
 		return
 	}
@@ -264,6 +265,10 @@ func (s *session) released(ctx context.Context, r subjects.Release) {
 // lifeOver begins another life if nothing of this connection was in the one that has
 // ended; otherwise the last results are in the store.
 func (s *session) lifeOver(ctx context.Context) {
+	if s.yielding {
+		s.close(endSuperseded)
+		return
+	}
 	if s.numbered {
 		s.clock = clocks{end: time.Now().Add(claimTimeout)}
 		s.readMissed(ctx)

@@ -22,6 +22,7 @@ const (
 	nakMax       = time.Second
 	readyWait    = 250 * time.Millisecond // ready is repeated until announce comes
 	gatewayQuiet = 3 * time.Second        // a gateway repeats itself every second
+	maxWaiters   = 32                     // attaches that wait, beyond it the oldest is passed over
 	releaseEvery = time.Second
 	handBound    = 2 * time.Second // a gateway that yields speaks at least so often
 )
@@ -73,7 +74,7 @@ type session struct {
 	clock     clocks
 	grace     time.Duration
 	detached  bool
-	incoming  uint64 // a later attach that waits for the frames of the present one; 0: none
+	waiters   []uint64 // later attaches, each waits for the last frames of the one before
 }
 
 // clocks are the moments at which the session's loop has something to do; zero: never.
@@ -222,14 +223,15 @@ func (s *session) steer(ctx context.Context, c control) {
 			return
 		}
 		switch {
-		case c.attach == s.attach.Load() && s.incoming == 0:
+		case c.attach == s.attach.Load() && len(s.waiters) == 0:
 			s.ready(now)
-		case !s.begun && s.recv.top == 0: // no gateway has sent anything
-			s.incoming = c.attach
-			s.handOver(ctx, now)
-		case c.attach > s.incoming:
-			s.incoming = c.attach
-			s.clock.hand = now.Add(handBound)
+		case c.attach > s.newest():
+			if len(s.waiters) == maxWaiters {
+				s.waiters = s.waiters[1:]
+			}
+			if s.waiters = append(s.waiters, c.attach); len(s.waiters) == 1 {
+				s.clock.hand = now.Add(handBound)
+			}
 			s.yield(now)
 		}
 	case subjects.OpDrain:
@@ -258,7 +260,7 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 	}
 	now := time.Now()
 	s.clock.quiet = now.Add(s.quietBound())
-	if s.detached = false; s.incoming != 0 {
+	if s.detached = false; len(s.waiters) > 0 {
 		s.clock.hand = now.Add(handBound)
 	}
 	switch e.Kind {
@@ -311,23 +313,36 @@ func (s *session) announce(ctx context.Context, e subjects.Envelope, payload []b
 	return nil
 }
 
-// handOver makes the attach that waited the session's.
+// newest is the highest attach known here.
+func (s *session) newest() uint64 {
+	if n := len(s.waiters); n > 0 {
+		return s.waiters[n-1]
+	}
+	return s.attach.Load()
+}
+
+// handOver makes the attach that has waited longest the session's. If others wait
+// behind it, it only sends what its client had said before the next one came.
 func (s *session) handOver(ctx context.Context, now time.Time) {
-	s.attach.Store(s.incoming)
-	s.incoming, s.begun, s.detached = 0, false, false
+	s.attach.Store(s.waiters[0])
+	s.waiters = s.waiters[1:]
+	s.begun, s.detached = false, false
 	s.clock.hand, s.clock.yield = time.Time{}, time.Time{}
+	if len(s.waiters) > 0 {
+		s.clock.hand = now.Add(handBound)
+		s.yield(now)
+	}
 	s.clock.quiet = now.Add(s.quietBound())
 	s.abandonHoles(ctx)
 	s.ready(now)
 }
 
-// turnAway tells an attach that still waits that this life is over.
+// turnAway tells the attaches that still wait that this life is over.
 func (s *session) turnAway() {
-	if s.incoming == 0 {
-		return
+	for _, attach := range s.waiters {
+		s.attach.Store(attach)
+		s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{Worker: string(s.w.id), Reason: subjects.MoveEnded})
 	}
-	s.attach.Store(s.incoming)
-	s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{Worker: string(s.w.id), Reason: subjects.MoveEnded})
 }
 
 // abandonHoles goes on past what only the gateway before this one could have sent
@@ -363,7 +378,7 @@ func (s *session) advance(ctx context.Context) {
 	} else if s.recv.next > s.acked+1 && s.clock.ack.IsZero() {
 		s.clock.ack = now.Add(ackWait)
 	}
-	if s.incoming != 0 && s.detached && s.ending == nil && s.recv.next > s.recv.top {
+	if len(s.waiters) > 0 && s.detached && s.ending == nil && s.recv.next > s.recv.top {
 		s.handOver(ctx, now)
 	}
 	if _, _, hole := s.recv.hole(); !hole || s.stalled {

@@ -41,7 +41,7 @@ func (s *session) tick(ctx context.Context, now time.Time) error {
 		s.yield(now)
 	}
 	if due(s.clock.hand, now) {
-		if s.clock.hand = (time.Time{}); s.ending == nil { // else the one that waits begins another life
+		if s.clock.hand = (time.Time{}); s.ending == nil && len(s.waiters) > 0 { // else those that wait begin another life
 			s.handOver(ctx, now)
 		}
 	}
@@ -95,7 +95,7 @@ func (s *session) drain(now time.Time) error {
 func (s *session) yield(now time.Time) {
 	s.clock.yield = now.Add(readyWait)
 	e := subjects.Envelope{Kind: subjects.KindYield, Stamp: s.stamped()}
-	e.Attach = s.incoming
+	e.Attach = s.newest()
 	s.w.publish(e.Msg(subjects.Inbox(s.id, subjects.ChannelRelease), nil))
 }
 

@@ -33,6 +33,11 @@ func (f *natsFlags) servers() (string, error) {
 		if err != nil {
 			return "", usageError("--nats: not the address of a server, want nats://host:port")
 		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return "", usageError("--nats: %q is no scheme of a NATS server, allowed are nats, tls, ws and wss", u.Scheme)
+		}
 		if u.User != nil {
 			return "", usageError("--nats: the address of %s carries a user or a password, which would show in "+
 				"process lists: use --nats-user-file, --nats-nkey or --nats-creds", u.Host)

@@ -153,3 +153,83 @@ func TestSecondSocketWins(t *testing.T) {
 		t.Errorf("ledger %+v, want 200 frames accepted and none unaccounted", ended)
 	}
 }
+
+// Twenty sockets ask for one id at once, at two gateways: one wins, the others are
+// told, and the session's ledger still balances.
+func TestTwentySocketsForOneID(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gws := []*node{s.gateway(gateway.Config{}), s.gateway(gateway.Config{})}
+	before := s.nc.NumSubscriptions()
+	const n = 20
+	clients := make([]*client, n)
+	var wg sync.WaitGroup
+	for i := range clients {
+		clients[i] = dial(t, gws[i%2], named("room"))
+		wg.Go(func() {
+			clients[i].start("a")
+			clients[i].speak("a", 20)
+		})
+	}
+	wg.Wait()
+	open := func() (left []*client) {
+		for _, c := range clients {
+			select {
+			case <-c.over:
+			default:
+				left = append(left, c)
+			}
+		}
+		return left
+	}
+	subjectstest.Eventually(t, "one socket is left", func() bool { return len(open()) == 1 })
+	last := open()[0]
+	for _, c := range clients {
+		if c == last {
+			continue
+		}
+		if status, reason := c.closed(); status != 4409 {
+			t.Errorf("closed with %d %s, want 4409", status, reason)
+		}
+	}
+	last.speak("a", 50)
+	last.end()
+	if status, reason := last.closed(); status != 1000 {
+		t.Errorf("the last was closed with %d %s", status, reason)
+	}
+	if ended := last.note("ended", ""); ended == nil || *ended.Unaccounted != 0 {
+		t.Errorf("ledger %+v", ended)
+	}
+	subjectstest.Eventually(t, "no key is left", func() bool { return len(s.keys()) == 0 && s.nc.NumSubscriptions() == before })
+}
+
+// A client that drops its connection again and again, at either gateway, keeps its session.
+func TestClientThatComesBackAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gws := []*node{s.gateway(gateway.Config{}), s.gateway(gateway.Config{})}
+	for i := range 15 {
+		c := dial(t, gws[i%2], named("room"))
+		c.start("a")
+		c.speak("a", 10)
+		c.raw(`{"event":"ping","id":1}`)
+		c.until("the gateway has read it all", func() bool { return len(c.pongs) == 1 })
+		_ = c.conn.CloseNow()
+	}
+	c := dial(t, gws[0], named("room"))
+	c.start("a")
+	c.speak("a", 10)
+	c.end()
+	if status, reason := c.closed(); status != 1000 {
+		t.Errorf("closed with %d %s", status, reason)
+	}
+	if ended := c.note("ended", ""); ended == nil || *ended.Unaccounted != 0 || ended.Accepted["a"] != 160 {
+		t.Errorf("ledger %+v, want 160 frames and none unaccounted", ended)
+	}
+	s.ledgerOf("room", 160)
+}
