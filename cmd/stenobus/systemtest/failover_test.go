@@ -28,10 +28,10 @@ func TestLateFleetHearsTheFirstWord(t *testing.T) {
 	s.worker(worker.Config{ID: "w1"})
 	c.speak("a", 30)
 	c.until("the first final", func() bool { return len(c.finals) > 0 })
+	c.finish()
 	if first := c.finals[0].FirstFrame; first != 1 {
 		t.Errorf("the first final begins at frame %d", first)
 	}
-	c.finish()
 }
 
 // A worker dies in the middle of an utterance: another goes on from the first frame

@@ -58,7 +58,7 @@ func TestBadInput(t *testing.T) {
 		c := dial(t, gw, "")
 		tt.send(c)
 		c.until(tt.name+": a warning with code "+tt.code, func() bool { return c.note("warning", tt.code) != nil })
-		n := c.note("warning", tt.code)
+		n := c.told("warning", tt.code)
 		if n.Message == "" || n.Field == "" {
 			t.Errorf("%s: the warning %+v names no field", tt.name, n)
 		}
