@@ -246,7 +246,7 @@ func (s *session) sessionEnded(ctx context.Context, e subjects.Ended) {
 func (s *session) outOfLedger(e subjects.Ended) (n int64) {
 	n = max(e.Unaccounted, -e.Unaccounted)
 	for source, mine := range s.snd.accepted {
-		if e.Accepted != nil {
+		if e.Accepted != nil && s.over && !s.yielding { // it was this gateway that told the worker
 			n += int64(max(mine, e.Accepted[source]) - min(mine, e.Accepted[source]))
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,7 @@ type session struct {
 	clock     clocks
 	grace     time.Duration
 	detached  bool
-	waiters   []uint64 // later attaches, each waits for the last frames of the one before
+	waiters   []uint64 // later attaches, rising; each waits for the last frames of the one before
 }
 
 // clocks are the moments at which the session's loop has something to do; zero: never.
@@ -233,11 +234,9 @@ func (s *session) steer(ctx context.Context, c control) {
 		switch {
 		case c.attach == s.attach.Load() && len(s.waiters) == 0:
 			s.ready(now)
-		case c.attach > s.newest():
-			if len(s.waiters) == maxWaiters {
-				s.waiters = s.waiters[1:]
-			}
-			if s.waiters = append(s.waiters, c.attach); len(s.waiters) == 1 {
+		case c.attach > s.attach.Load():
+			s.queue(c.attach)
+			if len(s.waiters) == 1 {
 				s.clock.hand = now.Add(handBound)
 			}
 			s.yield(now)
@@ -319,6 +318,19 @@ func (s *session) announce(ctx context.Context, e subjects.Envelope, payload []b
 	s.ack()
 	s.advance(ctx)
 	return nil
+}
+
+// queue lets an attach wait for its turn. Dispatchers may overtake each other, so it need
+// not be the newest.
+func (s *session) queue(attach uint64) {
+	i, found := slices.BinarySearch(s.waiters, attach)
+	if found {
+		return
+	}
+	s.waiters = slices.Insert(s.waiters, i, attach)
+	if len(s.waiters) > maxWaiters {
+		s.waiters = s.waiters[1:]
+	}
 }
 
 // newest is the highest attach known here.

@@ -31,6 +31,7 @@ type client struct {
 
 	mu     sync.Mutex // guards what follows: written by read
 	id     string
+	token  string // by which it may come back
 	finals []dialect.Result
 	inter  []dialect.Result
 	notes  []dialect.Note
@@ -86,13 +87,16 @@ func connect(t *testing.T, gw *node, query string) (*client, error) {
 		}
 		return nil, err
 	}
+	return newClient(t, conn), nil
+}
+
+func newClient(t *testing.T, conn *websocket.Conn) *client {
 	conn.SetReadLimit(-1)
-	c := &client{
+	return &client{
 		t: t, conn: conn, rnd: rand.New(rand.NewPCG(1, 2)),
 		sent: map[string][][]byte{}, chunk: map[string]int{},
 		heard: make(chan struct{}, 1), over: make(chan struct{}),
 	}
-	return c, nil
 }
 
 // hangUp ends the connection, whatever its state, and the client's reader.
@@ -123,6 +127,7 @@ func (c *client) take(data []byte) {
 		Event     string          `json:"event"`
 		ID        json.RawMessage `json:"id"`
 		SessionID string          `json:"sessionId"`
+		Token     string          `json:"resumeToken"`
 		Neutral   json.RawMessage `json:"stenobus"`
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
@@ -131,7 +136,7 @@ func (c *client) take(data []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m.SessionID != "" {
-		c.id = m.SessionID
+		c.id, c.token = m.SessionID, m.Token
 	}
 	switch m.Event {
 	case "pong":

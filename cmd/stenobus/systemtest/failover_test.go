@@ -161,6 +161,9 @@ func (s *system) acks(id subjects.SessionID) *atomic.Uint64 {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if err := s.nc.Flush(); err != nil {
+		s.t.Fatal(err)
+	}
 	return &n
 }
 

@@ -203,8 +203,23 @@ func (s *system) keys() []string {
 	return keys
 }
 
-// record reads a session's record.
+// record reads a session's record, which must be there.
 func (s *system) record(id string) subjects.Record {
+	s.t.Helper()
+	r, err := s.readRecord(id)
+	if err != nil {
+		s.t.Fatalf("record of %q: %v", id, err)
+	}
+	return r
+}
+
+// attachOf is the attach that a session's record stands at, 0 where there is none.
+func (s *system) attachOf(id string) uint64 {
+	r, _ := s.readRecord(id)
+	return r.Attach
+}
+
+func (s *system) readRecord(id string) (subjects.Record, error) {
 	s.t.Helper()
 	kv, err := s.js.KeyValue(s.ctx(), subjects.SessionsBucket)
 	if err != nil {
@@ -212,14 +227,11 @@ func (s *system) record(id string) subjects.Record {
 	}
 	e, err := kv.Get(s.ctx(), subjects.SessionID(id).Token())
 	if err != nil {
-		s.t.Fatalf("record of %q: %v", id, err)
+		return subjects.Record{}, err
 	}
 	r, err := subjects.DecodeDoc[subjects.Record]("record", e.Value())
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	if r.Life == 0 {
 		r.Life = e.Revision()
 	}
-	return r
+	return r, err
 }

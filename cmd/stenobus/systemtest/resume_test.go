@@ -1,0 +1,431 @@
+package systemtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"stenobus/dispatcher"
+	"stenobus/gateway"
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+	"stenobus/subjects/subjectstest"
+	"stenobus/worker"
+)
+
+// after is the query of a client that comes back with everything up to a cursor.
+func after(id string, cursor uint64) string {
+	return fmt.Sprintf("%s&after=%d", named(id), cursor)
+}
+
+// stored reads a session's finals from the results log, as an outsider does.
+func (s *system) stored(id subjects.SessionID) (finals []subjects.Final, last uint64) {
+	s.t.Helper()
+	stream, err := s.js.Stream(s.ctx(), subjects.ResultsStream)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for {
+		m, err := stream.GetMsg(s.ctx(), last+1, jetstream.WithGetMsgSubject(subjects.Result(id)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return finals, last
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		last = m.Sequence
+		if !strings.Contains(m.Header.Get(subjects.HeaderName), " final ") {
+			continue
+		}
+		f, err := subjects.Decode[subjects.Final](subjects.KindFinal, m.Data)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		finals = append(finals, f)
+	}
+}
+
+// A client is away while finals are stored. It comes back, at another gateway, with the
+// cursor of the last that it had: the missed ones come first, in order, once, and the
+// numbers go on behind the last packet that was taken.
+func TestResumeDeliversWhatWasMissed(t *testing.T) {
+	t.Parallel()
+	s, gw := small(t, gateway.Config{}, worker.Config{ID: "w1"})
+	other := s.gateway(gateway.Config{})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 70)
+	c.until("a final", func() bool { return len(c.finals) == 1 })
+	cursor := c.finals[0].Cursor
+	c.speak("a", 60) // its finals come when nobody listens
+	c.raw(`{"event":"ping","id":1}`)
+	c.until("the gateway has read it all", func() bool { return len(c.pongs) == 1 })
+	_ = c.conn.CloseNow()
+	subjectstest.Eventually(t, "the missed finals are stored", func() bool { finals, _ := s.stored("room"); return len(finals) == 3 })
+
+	back := dial(t, other, after("room", cursor))
+	back.until("it is told from where to go on", func() bool { return back.note("resumed", "") != nil })
+	if got := back.told("resumed", "").Packets["a"]; got != 130 {
+		t.Errorf("the last packet is %d, want 130", got)
+	}
+	back.until("the missed finals", func() bool { return len(back.finals) >= 2 })
+	back.chunk["a"] = 130
+	back.speak("a", 50) // no start: the source is remembered
+	back.end()
+	if status, reason := back.closed(); status != websocket.StatusNormalClosure {
+		t.Fatalf("closed with %d %s", status, reason)
+	}
+	finals, _ := s.stored("room")
+	got := append(c.finals[:1:1], back.finals...)
+	if len(got) != len(finals) {
+		t.Fatalf("%d finals reached the client, %d are stored", len(got), len(finals))
+	}
+	for i, f := range got {
+		if f.Number != uint64(i+1) || f.Text != finals[i].Text {
+			t.Errorf("final %d of the client is number %d, %q", i+1, f.Number, f.Text)
+		}
+	}
+	s.ledgerOf("room", 180)
+}
+
+// The session ended while its client was away: what it lacks is delivered all the same,
+// with the end, and no new life begins.
+func TestResumeAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	s, gw := small(t, gateway.Config{Grace: 200 * time.Millisecond}, worker.Config{ID: "w1"})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 70)
+	c.until("a final", func() bool { return len(c.finals) == 1 })
+	cursor := c.finals[0].Cursor
+	c.speak("a", 60)
+	_ = c.conn.CloseNow()
+	subjectstest.Eventually(t, "the session has ended", func() bool { return len(s.keys()) == 0 })
+	for range 2 { // reading changes nothing: it may be read again
+		back := dial(t, gw, after("room", cursor))
+		if status, reason := back.closed(); status != websocket.StatusNormalClosure {
+			t.Fatalf("closed with %d %s", status, reason)
+		}
+		finals, _ := s.stored("room")
+		if len(back.finals) != len(finals)-1 {
+			t.Errorf("%d finals came, want %d", len(back.finals), len(finals)-1)
+		}
+		if e := back.note(dialect.EventEnded, subjects.EndGrace); e == nil || e.Accepted["a"] != 130 {
+			t.Errorf("the end was told as %+v", e)
+		}
+	}
+	if keys := s.keys(); len(keys) != 0 {
+		t.Errorf("a new life began: %v", keys)
+	}
+}
+
+// There is nothing to resume: a new life begins, as without a cursor.
+func TestResumeOfNothing(t *testing.T) {
+	t.Parallel()
+	_, gw := small(t, gateway.Config{}, worker.Config{ID: "w1"})
+	c := dial(t, gw, after("room", 0))
+	c.start("a")
+	c.speak("a", 70)
+	c.finish()
+}
+
+// The life with the cursor is over and the id has another: the client is told.
+func TestResumeWithAnOldCursor(t *testing.T) {
+	t.Parallel()
+	s, gw := small(t, gateway.Config{}, worker.Config{ID: "w1"})
+	old := dial(t, gw, named("room"))
+	old.start("a")
+	old.speak("a", 60)
+	old.finish()
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 60)
+	c.until("a final of the new life", func() bool { return len(c.finals) == 1 })
+	_ = c.conn.CloseNow()
+	back := dial(t, gw, after("room", old.finals[0].Cursor))
+	back.until("it is told", func() bool { return back.note(dialect.EventWarning, "old_cursor") != nil })
+	back.until("it hears the new life from its begin", func() bool { return len(back.finals) > 0 })
+	if f := back.finals[0]; f.Number != 1 || f.Cursor != c.finals[0].Cursor {
+		t.Errorf("the first final is %+v", f)
+	}
+	back.end()
+	back.closed()
+	s.ledgerOf("room", 60)
+}
+
+// Gateway and worker die together. What results cover stands, and the client, told the
+// last packet covered, says the rest again: nothing is lost, nothing is heard twice.
+func TestResumeWhenGatewayAndWorkerAreGone(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	first := s.worker(worker.Config{ID: "w1"})
+	gw, other := s.gateway(gateway.Config{}), s.gateway(gateway.Config{})
+	c := dial(t, gw, named("room"))
+	for _, tag := range []string{"a", "b"} {
+		c.raw(fmt.Sprintf(`{"event":"start","start":{"tag":%q,"mediaFormat":{"encoding":"l16","sampleRate":16000,"channels":1}}}`, tag))
+	}
+	c.speakL16("b", 120)
+	c.speakL16("a", 70)
+	c.until("finals", func() bool { return len(c.finals) == 3 })
+	cursor := c.finals[2].Cursor
+	first.kill()
+	gw.kill()
+	s.worker(worker.Config{ID: "w2"})
+	back := dial(t, other, after("room", cursor))
+	back.until("it is told from where to go on", func() bool { return back.note("resumed", "") != nil })
+	packets := back.told("resumed", "").Packets
+	if packets["a"] != 50 || packets["b"] != 100 {
+		t.Fatalf("the last packets are %v, want 50 of a and 100 of b", packets)
+	}
+	back.chunk["a"], back.chunk["b"] = 50, 100
+	back.speakL16("a", 50) // in the format of before, which nobody has told again
+	back.speakL16("b", 50)
+	back.end()
+	if status, reason := back.closed(); status != websocket.StatusNormalClosure {
+		t.Fatalf("closed with %d %s", status, reason)
+	}
+	if n := back.told(dialect.EventWarning, ""); n != nil {
+		t.Errorf("the client was warned: %+v", n)
+	}
+	finals, _ := s.stored("room")
+	for i, f := range finals {
+		if f.Number != uint64(i+1) {
+			t.Errorf("final %d has number %d", i+1, f.Number)
+		}
+	}
+	s.ledgerOf("room", 250)
+}
+
+// speakL16 sends frames of 20 ms in the format that the test started.
+func (c *client) speakL16(tag string, n int) {
+	for range n {
+		c.chunk[tag]++
+		c.raw(fmt.Sprintf(`{"event":"media","media":{"tag":%q,"chunk":"%d","payload":%q}}`, tag, c.chunk[tag], strings.Repeat("AAAA", 160)))
+	}
+}
+
+// dialAs connects with headers; the error holds the HTTP status of a refusal.
+func dialAs(t *testing.T, gw *node, query string, header http.Header, protocols ...string) (*client, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	conn, resp, err := websocket.Dial(ctx, gw.url+"/transcribe?sendBack=true&stenobus=1&"+query, &websocket.DialOptions{HTTPHeader: header, Subprotocols: protocols})
+	if err != nil {
+		if resp != nil {
+			return nil, fmt.Errorf("status %d: %w", resp.StatusCode, err)
+		}
+		return nil, err
+	}
+	c := newClient(t, conn)
+	go c.read()
+	t.Cleanup(c.hangUp)
+	return c, nil
+}
+
+// Who may have a live session: its principal, whoever shows its token, and, where
+// nobody is authenticated, whoever knows its id. All others are refused before the
+// upgrade, and the session does not notice.
+func TestRightsToResume(t *testing.T) {
+	t.Parallel()
+	const header = "X-User"
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	closed, open := s.gateway(gateway.Config{PrincipalHeader: header}), s.gateway(gateway.Config{})
+	as := func(user, token string) http.Header {
+		h := http.Header{}
+		if user != "" {
+			h.Set(header, user)
+		}
+		if token != "" {
+			h.Set(gateway.TokenHeader, token)
+		}
+		return h
+	}
+	if _, err := dialAs(t, closed, named("anns"), as("", "")); err == nil || !strings.Contains(err.Error(), "status 401") {
+		t.Errorf("a client without a principal: %v, want 401", err)
+	}
+	ann, err := dialAs(t, closed, named("anns"), as("ann", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann.until("it is served", func() bool { return ann.note("ready", "") != nil })
+	bare, err := dialAs(t, open, named("bare"), as("", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare.until("it is served", func() bool { return bare.note("ready", "") != nil })
+
+	for name, try := range map[string]struct {
+		gw    *node
+		id    string
+		shows http.Header
+	}{
+		"another principal":                   {closed, "anns", as("bob", "")},
+		"a wrong token":                       {closed, "anns", as("ann", "wrong")},
+		"a wrong token without a principal":   {open, "anns", as("", "wrong")},
+		"a wrong token for a bare session":    {open, "bare", as("", "wrong")},
+		"the id alone where others have more": {closed, "bare", as("bob", "")},
+	} {
+		if _, err := dialAs(t, try.gw, named(try.id), try.shows); err == nil || !strings.Contains(err.Error(), "status 403") {
+			t.Errorf("%s: %v, want 403", name, err)
+		}
+	}
+	intruder, err := dialAs(t, open, named("anns"), as("", "")) // nothing was shown that could be checked before
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, reason := intruder.closed(); status != websocket.StatusPolicyViolation || !strings.Contains(reason, "forbidden") {
+		t.Errorf("the bare id of a session with a principal: closed with %d %s", status, reason)
+	}
+	if ann.told("", "") != nil || s.record("anns").Attach != 1 {
+		t.Error("the session noticed those who were refused")
+	}
+
+	same, err := dialAs(t, closed, named("anns"), as("ann", ""))
+	if err != nil {
+		t.Fatalf("the same principal: %v", err)
+	}
+	same.until("it is served", func() bool { return same.note("resumed", "") != nil })
+	byToken, err := dialAs(t, open, named("anns"), as("", same.token))
+	if err != nil {
+		t.Fatalf("the token: %v", err)
+	}
+	byToken.until("it is served", func() bool { return byToken.note("resumed", "") != nil })
+	if byToken.token != same.token {
+		t.Error("a client that showed its token was given another")
+	}
+	byProtocol, err := dialAs(t, open, named("anns"), as("", ""), "stenobus", "stenobus.resume."+same.token)
+	if err != nil {
+		t.Fatalf("the token as a subprotocol: %v", err)
+	}
+	byProtocol.until("it is served", func() bool { return byProtocol.note("resumed", "") != nil })
+	if got := byProtocol.conn.Subprotocol(); got != "stenobus" {
+		t.Errorf("the subprotocol is %q: a token must not be repeated", got)
+	}
+	bareAgain, err := dialAs(t, open, named("bare"), as("", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bareAgain.until("the bare id suffices where nobody is authenticated", func() bool { return bareAgain.note("resumed", "") != nil })
+	for _, c := range []*client{byProtocol, bareAgain} {
+		c.end()
+		c.closed()
+	}
+	// The rights outlive the session, as its finals do.
+	if _, err := dialAs(t, closed, after("anns", 0), as("bob", "")); err == nil || !strings.Contains(err.Error(), "status 403") {
+		t.Errorf("another principal after the end: %v, want 403", err)
+	}
+	if late, err := dialAs(t, closed, after("anns", 0), as("ann", "")); err != nil {
+		t.Error(err)
+	} else if status, reason := late.closed(); status != websocket.StatusNormalClosure {
+		t.Errorf("the principal after the end: closed with %d %s", status, reason)
+	}
+}
+
+// Tokens are for their clients alone: neither logs nor the bus see one.
+func TestTokensStayOffTheBus(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	seen := &strings.Builder{}
+	sub, err := s.nc.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 60)
+	c.until("a final", func() bool { return len(c.finals) == 1 })
+	back, err := dialAs(t, gw, named("room"), http.Header{gateway.TokenHeader: {c.token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	back.until("it is served", func() bool { return back.note("resumed", "") != nil })
+	back.end()
+	back.closed()
+	for n, _, _ := sub.Pending(); n > 0; n-- {
+		m, err := sub.NextMsg(subjectstest.Wait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(seen, m.Subject, m.Header, string(m.Data))
+	}
+	if len(c.token) < 26 || strings.Contains(seen.String(), c.token) {
+		t.Errorf("token %q is on the bus", c.token)
+	}
+	if !strings.Contains(seen.String(), subjects.HashToken(c.token)) {
+		t.Error("its hash is not: this test looks at the wrong thing")
+	}
+}
+
+// Whatever the order in which the ends of old connections are noticed, they change
+// nothing for the one that has the session.
+func TestLateEndsOfOldConnections(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gws := []*node{s.gateway(gateway.Config{}), s.gateway(gateway.Config{})}
+	ends := map[string]func(*client){
+		"broken":     func(c *client) { _ = c.conn.CloseNow() },
+		"close 1001": func(c *client) { _ = c.conn.Close(websocket.StatusGoingAway, "") },
+		"end event":  func(c *client) { c.end() },
+		"silence":    func(*client) {},
+	}
+	n := 0
+	for first, endFirst := range ends {
+		for second, endSecond := range ends {
+			for _, order := range []string{"12", "21"} {
+				n++
+				id := fmt.Sprintf("room-%d", n)
+				t.Run(strings.Join([]string{first, second, order}, ", "), func(t *testing.T) {
+					t.Parallel()
+					lateEnds(t, s, gws, id, order, endFirst, endSecond)
+				})
+			}
+		}
+	}
+}
+
+func lateEnds(t *testing.T, s *system, gws []*node, id, order string, endFirst, endSecond func(*client)) {
+	acked := s.acks(subjects.SessionID(id))
+	var old []*client
+	for i := range 2 {
+		c := dialDeaf(t, gws[i%2], named(id)) // it never answers a close, so its end is late
+		c.start("a")
+		c.speak("a", 10)
+		subjectstest.Eventually(t, "the worker has its frames", func() bool { return acked.Load() == uint64(10*(i+1)) })
+		old = append(old, c)
+	}
+	last := dial(t, gws[0], named(id))
+	last.until("the last has the session", func() bool { return last.note("resumed", "") != nil })
+	last.start("a")
+	last.speak("a", 30)
+	for _, which := range order {
+		if which == '1' {
+			endFirst(old[0])
+		} else {
+			endSecond(old[1])
+		}
+		last.speak("a", 30)
+	}
+	last.end()
+	if status, reason := last.closed(); status != websocket.StatusNormalClosure {
+		t.Fatalf("the last was closed with %d %s", status, reason)
+	}
+	if e := last.note(dialect.EventEnded, ""); e == nil || *e.Unaccounted != 0 || e.Accepted["a"] != 110 {
+		t.Errorf("ledger %+v, want 110 frames and none unaccounted", e)
+	}
+	s.ledgerOf(id, 110)
+}
