@@ -3,6 +3,9 @@ package subjectstest
 
 import (
 	"context"
+	"errors"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,44 +19,79 @@ import (
 // Wait bounds how long a test waits for something that must happen.
 const Wait = 30 * time.Second
 
-// Bus is an embedded server with JetStream that lives as long as its test.
+// Bus is an embedded server with JetStream that lives as long as its test. It may go
+// away and come back with its streams.
 type Bus struct {
-	Server *server.Server
+	Server *server.Server // of the present; tests that end it read it from one goroutine
 	tb     testing.TB
+	dir    string
+
+	mu   sync.Mutex // guards live
+	live *server.Server
 }
 
 // NewBus starts a server that listens on no port.
 func NewBus(tb testing.TB) *Bus {
 	tb.Helper()
-	s, err := server.NewServer(&server.Options{
-		DontListen: true,
-		JetStream:  true,
-		StoreDir:   tb.TempDir(),
-		NoSigs:     true,
-		NoLog:      true,
-	})
-	if err != nil {
-		tb.Fatalf("new server: %v", err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(Wait) {
-		tb.Fatal("server is not ready")
-	}
-	b := &Bus{Server: s, tb: tb}
+	b := &Bus{tb: tb, dir: tb.TempDir()}
+	b.Start()
 	tb.Cleanup(b.Stop)
 	return b
 }
 
+// Start brings the server back on the data that it had.
+func (b *Bus) Start() {
+	b.tb.Helper()
+	s, err := server.NewServer(&server.Options{
+		DontListen: true,
+		JetStream:  true,
+		StoreDir:   b.dir,
+		NoSigs:     true,
+		NoLog:      true,
+	})
+	if err != nil {
+		b.tb.Fatalf("new server: %v", err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(Wait) {
+		b.tb.Fatal("server is not ready")
+	}
+	b.Server = s
+	b.set(s)
+}
+
 // Stop ends the server; the test's end does the same.
 func (b *Bus) Stop() {
+	b.set(nil)
 	b.Server.Shutdown()
 	b.Server.WaitForShutdown()
 }
 
-// Dial connects without a port. The connection closes with the test.
+func (b *Bus) set(s *server.Server) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.live = s
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (b *Bus) InProcessConn() (net.Conn, error) {
+	b.mu.Lock()
+	s := b.live
+	b.mu.Unlock()
+	if s == nil {
+		return nil, errors.New("the server is away")
+	}
+	return s.InProcessConn()
+}
+
+// Dial connects without a port, as patiently as the program does. The connection closes
+// with the test.
 func (b *Bus) Dial(opts ...nats.Option) *nats.Conn {
 	b.tb.Helper()
-	opts = append([]nats.Option{nats.InProcessServer(b.Server), nats.Name(b.tb.Name())}, opts...)
+	opts = append([]nats.Option{
+		nats.InProcessServer(b), nats.Name(b.tb.Name()), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
+		nats.CustomReconnectDelay(func(int) time.Duration { return 20 * time.Millisecond }),
+	}, opts...)
 	nc, err := nats.Connect("", opts...)
 	if err != nil {
 		b.tb.Fatalf("connect: %v", err)

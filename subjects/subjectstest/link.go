@@ -42,7 +42,7 @@ func (l *Link) Dial(tb testing.TB, opts ...nats.Option) *nats.Conn {
 
 // InProcessConn implements nats.InProcessConnProvider.
 func (l *Link) InProcessConn() (net.Conn, error) {
-	c, err := l.bus.Server.InProcessConn()
+	c, err := l.bus.InProcessConn()
 	if err != nil {
 		return nil, err
 	}
