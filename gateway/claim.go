@@ -11,10 +11,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"stenobus/subjects"
+	"stenobus/subjects/ask"
 )
 
 const (
-	claimTimeout  = 2 * time.Second // of one request: a queue group may pick a member that hangs
+	lastResults   = 2 * time.Second // for the results of a life that is over
 	endRecordWait = 5 * time.Second // over all tries to delete a record
 )
 
@@ -81,10 +82,8 @@ func retriable(code string, goesOn bool) bool {
 
 // ask makes one claim, or asks whether it would be granted.
 func (g *Server) ask(ctx context.Context, subject string, req subjects.ClaimRequest) (subjects.ClaimReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
 	started := time.Now()
-	m, err := g.nc.RequestWithContext(ctx, subject, subjects.Encode(req))
+	m, err := ask.Dispatchers(ctx, g.nc, subject, subjects.Encode(req))
 	if errors.Is(err, nats.ErrNoResponders) {
 		return subjects.ClaimReply{}, errors.New("no dispatcher answers")
 	}
@@ -105,10 +104,8 @@ func (g *Server) ask(ctx context.Context, subject string, req subjects.ClaimRequ
 // endRecord deletes the session's record, with a few tries. If no dispatcher has time
 // for it the record expires.
 func (g *Server) endRecord(ctx context.Context, id subjects.SessionID, worker subjects.WorkerID, stamp subjects.Stamp) error {
-	ask := func() (struct{}, error) {
-		try, cancel := context.WithTimeout(ctx, claimTimeout)
-		defer cancel()
-		m, err := g.nc.RequestWithContext(try, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{
+	try := func() (struct{}, error) {
+		m, err := ask.Dispatchers(ctx, g.nc, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{
 			V: subjects.Version, Session: id, Worker: worker, Stamp: stamp,
 		}))
 		if err != nil {
@@ -123,6 +120,6 @@ func (g *Server) endRecord(ctx context.Context, id subjects.SessionID, worker su
 		}
 		return struct{}{}, nil // a refusal means that the record is not ours to delete
 	}
-	_, err := backoff.Retry(ctx, ask, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(endRecordWait))
+	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(endRecordWait))
 	return err
 }

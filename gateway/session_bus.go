@@ -297,7 +297,7 @@ func (s *session) lifeOver(ctx context.Context) {
 		return
 	}
 	if s.numbered {
-		s.clock = clocks{end: time.Now().Add(claimTimeout)}
+		s.clock = clocks{end: time.Now().Add(lastResults)}
 		s.readMissed(ctx)
 		return
 	}

@@ -12,12 +12,13 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"stenobus/subjects"
+	"stenobus/subjects/ask"
 )
 
 const (
 	maxEnded      = 1024             // lives remembered after their end, so that a late assign is told
 	recordRenew   = 30 * time.Second // well below the expiry of a session's record
-	askTimeout    = 2 * time.Second  // of one request to the dispatchers
+	reportTimeout = 2 * time.Second  // of one report
 	endRecordWait = 5 * time.Second  // over all tries to delete a record
 )
 
@@ -224,7 +225,7 @@ func (w *Worker) renewRecord(ctx context.Context, s *session) {
 // endRecord deletes the session's record, with a few tries. If no dispatcher has time
 // for it the record expires.
 func (w *Worker) endRecord(ctx context.Context, id subjects.SessionID, stamp subjects.Stamp) {
-	ask := func() (struct{}, error) {
+	try := func() (struct{}, error) {
 		e := w.keep(ctx, subjects.ClaimEnd, subjects.KeepRequest{Session: id, Stamp: stamp})
 		switch {
 		case e == nil:
@@ -234,7 +235,7 @@ func (w *Worker) endRecord(ctx context.Context, id subjects.SessionID, stamp sub
 		}
 		return struct{}{}, backoff.Permanent(e)
 	}
-	_, err := backoff.Retry(ctx, ask, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(endRecordWait))
+	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(endRecordWait))
 	var e *subjects.Error
 	if err != nil && !(errors.As(err, &e) && e.Code == subjects.CodeSuperseded) {
 		w.grumble(w.log.With("session", string(id)), "record is left to expire", err)
@@ -243,9 +244,7 @@ func (w *Worker) endRecord(ctx context.Context, id subjects.SessionID, stamp sub
 
 func (w *Worker) keep(ctx context.Context, subject string, req subjects.KeepRequest) *subjects.Error {
 	req.V, req.Worker = subjects.Version, w.id
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	m, err := w.nc.RequestWithContext(ctx, subject, subjects.Encode(req))
+	m, err := ask.Dispatchers(ctx, w.nc, subject, subjects.Encode(req))
 	if err != nil {
 		return subjects.Errorf(subjects.CodeInternal, "%s: %v", subject, err)
 	}
@@ -298,7 +297,7 @@ func (w *Worker) reportOnce(ctx context.Context, kv jetstream.KeyValue) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	_, err = kv.Put(ctx, w.id.Token(), value)
 	return err
@@ -306,7 +305,7 @@ func (w *Worker) reportOnce(ctx context.Context, kv jetstream.KeyValue) error {
 
 // unreport takes the worker out of the fleet at once instead of by expiry.
 func (w *Worker) unreport(kv jetstream.KeyValue) {
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
 	defer cancel()
 	if err := kv.Purge(ctx, w.id.Token(), jetstream.PurgeTTL(time.Second)); err != nil {
 		w.log.Warn("report is left to expire", "error", err)

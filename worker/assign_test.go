@@ -42,7 +42,7 @@ func startWorker(t *testing.T, bus *subjectstest.Bus, cfg Config) *Worker {
 	return w
 }
 
-func ask(t *testing.T, nc *nats.Conn, worker subjects.WorkerID, body []byte) subjects.WorkerReply {
+func request(t *testing.T, nc *nats.Conn, worker subjects.WorkerID, body []byte) subjects.WorkerReply {
 	t.Helper()
 	m, err := nc.Request(subjects.Worker(worker), body, subjectstest.Wait)
 	if err != nil {
@@ -73,7 +73,7 @@ func TestSlotsAreReservedAtOnce(t *testing.T) {
 	codes := make(chan string, 200)
 	for i := range 200 {
 		wg.Go(func() {
-			r := ask(t, nc, "w", assign(fmt.Sprintf("s%d", i), subjects.Stamp{Life: 1, Epoch: 1, Attach: 1}, subjects.Options{}))
+			r := request(t, nc, "w", assign(fmt.Sprintf("s%d", i), subjects.Stamp{Life: 1, Epoch: 1, Attach: 1}, subjects.Options{}))
 			if r.Error == nil {
 				codes <- "accepted"
 			} else {
@@ -98,7 +98,7 @@ func TestAssignRefusals(t *testing.T) {
 	startWorker(t, bus, Config{ID: "w", DrainWait: 10_000_000})
 	nc := bus.Dial()
 	ok := subjects.Stamp{Life: 5, Epoch: 2, Attach: 2}
-	if r := ask(t, nc, "w", assign("held", ok, subjects.Options{})); r.Error != nil {
+	if r := request(t, nc, "w", assign("held", ok, subjects.Options{})); r.Error != nil {
 		t.Fatal(r.Error)
 	}
 	for _, tt := range []struct {
@@ -119,7 +119,7 @@ func TestAssignRefusals(t *testing.T) {
 		{"no JSON", []byte(`{`), subjects.CodeBadRequest},
 		{"another version", []byte(`{"v":2,"op":"assign"}`), subjects.CodeVersion},
 	} {
-		r := ask(t, nc, "w", tt.body)
+		r := request(t, nc, "w", tt.body)
 		code := ""
 		if r.Error != nil {
 			code = r.Error.Code

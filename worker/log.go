@@ -24,7 +24,7 @@ var (
 
 const (
 	logQueue     = 64              // results that wait for the store before an engine has to
-	writeTimeout = 5 * time.Second // of one try
+	writeTimeout = 2 * time.Second // of one try: while a stream elects its leader nobody answers
 	writeBudget  = 2 * time.Minute // of one result, over all tries
 )
 

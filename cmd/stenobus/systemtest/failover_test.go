@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -300,4 +301,27 @@ func TestWatchingChangesNothing(t *testing.T) {
 	if watched.Load() < 10 {
 		t.Errorf("the watcher saw %d messages", watched.Load())
 	}
+}
+
+// One of two dispatchers hangs: it may be asked first, then the other is asked too.
+func TestDispatcherHangs(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	link := s.bus.Link()
+	s.dispatcherOn(link.Dial(t), dispatcher.Config{})
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{})
+	link.Freeze()
+	var clients []*client
+	for i := range 20 { // some of their claims go to the one that hangs
+		c := dial(t, gw, named(fmt.Sprintf("room-%d", i)))
+		c.start("a")
+		c.speak("a", 60)
+		clients = append(clients, c)
+	}
+	for _, c := range clients {
+		c.finish()
+	}
+	link.Thaw()
 }

@@ -91,7 +91,11 @@ func (s *system) start(n *node, run func(context.Context) error) *node {
 
 func (s *system) dispatcher(cfg dispatcher.Config) *node {
 	s.t.Helper()
-	nc := s.bus.Dial()
+	return s.dispatcherOn(s.bus.Dial(), cfg)
+}
+
+func (s *system) dispatcherOn(nc *nats.Conn, cfg dispatcher.Config) *node {
+	s.t.Helper()
 	cfg.Log = s.log()
 	d, err := dispatcher.New(nc, cfg)
 	if err != nil {
