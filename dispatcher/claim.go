@@ -118,7 +118,7 @@ func (c *claim) attach(ctx context.Context, was held) (held, error) {
 	if !c.req.Permitted(was.Options.Access) {
 		return held{}, forbidden(was)
 	}
-	rec := was.Record
+	rec := c.restored(was)
 	if !c.req.Shown { // the connection was given a token of its own, which is the session's from now on
 		rec.Options.Token = c.req.Options.Token
 	}
@@ -129,6 +129,16 @@ func (c *claim) attach(ctx context.Context, was held) (held, error) {
 		c.attached, c.reason = true, subjects.ReasonResume
 	}
 	return h, err
+}
+
+// restored is a record with its options. One that a worker of version 0.1 brought back
+// has none: they come back with the claim.
+func (c *claim) restored(was held) subjects.Record {
+	rec := was.Record
+	if rec.Nonce == "" && rec.Options.GraceMS == 0 {
+		rec.Options = c.req.Options
+	}
+	return rec
 }
 
 // move takes the session away from the owner that the request names, unless that was
@@ -148,7 +158,7 @@ func (c *claim) move(ctx context.Context, was held) (held, error) {
 	}
 	rec := subjects.Record{Session: c.req.Session, Options: c.req.Options}
 	if same {
-		rec = was.Record
+		rec = c.restored(was)
 	}
 	rec.Stamp = subjects.Stamp{Life: asked.Life, Epoch: max(rec.Epoch, asked.Epoch), Attach: asked.Attach}
 	w, ok := c.replacement(rec)
