@@ -63,6 +63,7 @@ func goldens() []golden {
 		Engine: "pocketsphinx", Language: "en", Labels: map[string]string{"zone": "eu"}, Tags: []string{"demo"},
 		Extra: map[string]string{"endpointing": "300"}, GraceMS: 15000,
 	}
+	const why = "spread: load 3/10 against 7/10 of w2; 4 known, 1 full, 1 tried in vain (w3: full)"
 	frames, result := subjects.Frames(id), subjects.Result(id)
 	inbox := func(c subjects.Channel) string { return subjects.Inbox(id, c) }
 	worker := subjects.Worker("w1")
@@ -95,7 +96,7 @@ func goldens() []golden {
 			subjects.Release{Worker: "w1", Reason: subjects.MoveEngine, Detail: "provider answers 429"}, body[subjects.Release](subjects.KindRelease)},
 		{"yield", inbox(subjects.ChannelRelease), env(subjects.KindYield, nil), []byte{}, nil},
 		{"owner", result, env(subjects.KindOwner, nil),
-			subjects.Owner{Progress: progress, Worker: "w1", Engine: "pocketsphinx", Reason: subjects.MoveGone}, body[subjects.Owner](subjects.KindOwner)},
+			subjects.Owner{Progress: progress, Worker: "w1", Engine: "pocketsphinx", Reason: subjects.MoveGone, Why: why}, body[subjects.Owner](subjects.KindOwner)},
 		{"final", result, env(subjects.KindFinal, nil), subjects.Final{Progress: progress, Utterance: utterance, Number: 3}, body[subjects.Final](subjects.KindFinal)},
 		{"mark", result, env(subjects.KindMark, nil),
 			subjects.Mark{Progress: progress, Source: 2, FirstFrame: 80, LastFrame: 88}, body[subjects.Mark](subjects.KindMark)},
@@ -111,11 +112,11 @@ func goldens() []golden {
 		{"keep", subjects.ClaimRenew, nil, subjects.KeepRequest{V: 1, Session: id, Worker: "w1", Stamp: stamp}, doc[subjects.KeepRequest]("keep request")},
 		{"keep-reply", subjects.ClaimRenew, nil, subjects.KeepReply{V: 1, Error: &subjects.Error{Code: subjects.CodeSuperseded, Message: "epoch 3 owns the session"}}, doc[subjects.KeepReply]("keep reply")},
 		{"worker-request", worker, nil, subjects.WorkerRequest{
-			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonOpen, Stamp: stamp, Options: options,
+			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonOpen, Why: why, Stamp: stamp, Options: options,
 		}, doc[subjects.WorkerRequest]("worker request")},
 		{"worker-reply", worker, nil, subjects.WorkerReply{V: 1, Slots: 10, Sessions: 4}, doc[subjects.WorkerReply]("worker reply")},
 		{"record", subjects.SessionRecord(id), nil, subjects.Record{
-			V: 1, Stamp: stamp, Nonce: "5e1c", Session: id, Gateway: "gw1", Worker: "w1", Reason: subjects.MoveGone,
+			V: 1, Stamp: stamp, Nonce: "5e1c", Session: id, Gateway: "gw1", Worker: "w1", Reason: subjects.MoveGone, Why: why,
 			Since: "2026-11-24T10:00:00Z", Options: options,
 		}, doc[subjects.Record]("record")},
 		{"worker-report", "$KV." + subjects.WorkersBucket + ".w1", nil, subjects.WorkerReport{
