@@ -26,6 +26,7 @@ type claim struct {
 	attached bool              // the record has this claim's attach
 	begun    bool              // this claim began the life
 	promised subjects.WorkerID // whose slot is reserved in the fleet's view; empty: none
+	why      string            // how it was chosen
 	left     *held             // the ownership that a move leaves
 	ending   *subjects.Error   // a worker said that it is still ending the session
 	tries    int               // workers that did not take it
@@ -39,7 +40,7 @@ type claim struct {
 // record, so after a lost answer the next round goes on from there.
 func (d *Dispatcher) grant(ctx context.Context, req subjects.ClaimRequest) (held, error) {
 	c := &claim{d: d, req: req, need: need{
-		session: req.Session, options: req.Options, not: map[subjects.WorkerID]bool{},
+		session: req.Session, options: req.Options, not: map[subjects.WorkerID]string{},
 	}}
 	var h held
 	err := retry(ctx, func() (err error) {
@@ -182,7 +183,7 @@ func (c *claim) replacement(rec subjects.Record) (subjects.WorkerID, bool) {
 	if rec.Worker == "" {
 		return c.reserve()
 	}
-	c.need.not[rec.Worker] = true
+	c.need.not[rec.Worker] = ""
 	if w, ok := c.reserve(); ok {
 		return w, true
 	}
@@ -197,14 +198,14 @@ func (c *claim) replacement(rec subjects.Record) (subjects.WorkerID, bool) {
 	}
 	delete(c.need.not, rec.Worker)
 	w, ok := c.reserve()
-	c.need.not[rec.Worker] = true
+	c.need.not[rec.Worker] = ""
 	return w, ok
 }
 
 // own writes a worker into the record. The slot promised to it is taken back where the
 // write fails.
 func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjects.WorkerID, reason string) (held, error) {
-	rec.Worker, rec.Reason = w, reason
+	rec.Worker, rec.Reason, rec.Why = w, reason, c.why
 	rec.Nonce, rec.Gateway = c.req.Nonce, c.req.Gateway
 	rec.Since = time.Now().UTC().Format(time.RFC3339Nano)
 	h, err := c.d.store.write(ctx, was, rec)
@@ -215,8 +216,8 @@ func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjec
 }
 
 func (c *claim) reserve() (subjects.WorkerID, bool) {
-	w, ok := c.d.fleet.reserve(c.d.cfg.Strategy, &c.need)
-	c.promised = w
+	w, why, ok := c.d.fleet.reserve(c.d.cfg.Strategy, &c.need)
+	c.promised, c.why = w, why
 	return w, ok
 }
 
@@ -279,7 +280,7 @@ func (c *claim) overtaken(ctx context.Context, h held, refused *subjects.Error) 
 
 // next passes the session on to another worker, in a new epoch.
 func (c *claim) next(ctx context.Context, h held, refused *subjects.Error) (held, error) {
-	c.need.not[h.Worker] = true
+	c.need.not[h.Worker] = refused.Code
 	c.tries++
 	switch refused.Code {
 	case subjects.MoveSilent:

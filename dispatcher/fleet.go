@@ -127,23 +127,25 @@ func (f *fleet) sweep(now time.Time, expiry time.Duration) {
 	}
 }
 
-// reserve chooses a worker and promises it a slot, until answered is called.
-func (f *fleet) reserve(strategy string, n *need) (subjects.WorkerID, bool) {
+// reserve chooses a worker, says why, and promises it a slot, until unreserve is called.
+func (f *fleet) reserve(strategy string, n *need) (w subjects.WorkerID, why string, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := choose(strategy, n, f.all, rand.IntN)
-	if c == nil && strategy != StrategyDedicated {
+	if c.candidate == nil && strategy != StrategyDedicated {
 		// A promise may come to nothing, or be counted twice while answers overtake each
 		// other: before a session is refused the worker itself says whether it is full.
 		hopeful := *n
 		hopeful.hopeful = true
-		c = choose(strategy, &hopeful, f.all, rand.IntN)
+		n = &hopeful
+		c = choose(strategy, n, f.all, rand.IntN)
 	}
-	if c == nil {
-		return "", false
+	if c.candidate == nil {
+		return "", "", false
 	}
+	why = c.why(strategy, n, len(f.all))
 	c.pending++
-	return c.Worker, true
+	return c.Worker, why, true
 }
 
 // unreserve takes a promise back.
@@ -227,28 +229,19 @@ func (f *fleet) census() census {
 func (f *fleet) why(n *need) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var other, draining, tried, full int
+	var by [standings]int
 	engines := map[string]bool{}
 	for _, c := range f.all {
 		for _, e := range c.Engines {
 			engines[e.Name] = true
 		}
-		switch {
-		case !n.matches(c):
-			other++
-		case c.Draining:
-			draining++
-		case n.not[c.Worker]:
-			tried++
-		default:
-			full++
-		}
+		by[n.standing(c)]++
 	}
 	if len(f.all) == 0 {
 		return "no worker is known"
 	}
-	text := fmt.Sprintf("no worker has room: %d known, %d full, %d draining, %d tried in vain", len(f.all), full, draining, tried)
-	if other > 0 {
+	text := fmt.Sprintf("no worker has room: %d known, %d full, %d draining, %d tried in vain", len(f.all), by[full]+by[fits], by[draining], by[tried])
+	if other := by[unfit]; other > 0 {
 		names := slices.Sorted(maps.Keys(engines))
 		if len(names) > 8 {
 			names = append(names[:8], "...")

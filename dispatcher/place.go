@@ -32,8 +32,8 @@ func (c *candidate) load() float64 {
 type need struct {
 	session subjects.SessionID
 	options subjects.Options
-	not     map[subjects.WorkerID]bool // were tried, or must not have it again
-	hopeful bool                       // counts slots as free that are only promised
+	not     map[subjects.WorkerID]string // must not have it: the code with which it refused, empty for the one it leaves
+	hopeful bool                         // counts slots as free that are only promised
 }
 
 // room is how many slots a worker has for the session.
@@ -59,9 +59,40 @@ func (n *need) matches(c *candidate) bool {
 	return false
 }
 
-// admits tells whether a worker can take the session now.
-func (n *need) admits(c *candidate) bool {
-	return !c.Draining && n.room(c) > 0 && !n.not[c.Worker] && n.matches(c)
+// standing is whether a worker can take a session now, or what speaks against it.
+type standing int
+
+const (
+	fits     standing = iota
+	unfit             // has not the engine, the language or the labels
+	draining          // takes nothing more
+	tried             // must not have it
+	full              // no free slot
+	busy              // has a session already, for those who want one for themselves
+	standings
+)
+
+func (n *need) standing(c *candidate) standing {
+	switch _, not := n.not[c.Worker]; {
+	case !n.matches(c):
+		return unfit
+	case c.Draining:
+		return draining
+	case not:
+		return tried
+	case n.room(c) <= 0:
+		return full
+	}
+	return fits
+}
+
+// choice is the worker that was chosen, and what it was chosen by.
+type choice struct {
+	*candidate                // nil: nobody fits
+	over       *candidate     // to which spread preferred it
+	fit        int            // how many could have been chosen
+	looked     int            // how many were looked at
+	counts     [standings]int // these by their standing
 }
 
 // speaks compares primary language subtags, as workers do: en and en-GB are served by
@@ -83,9 +114,9 @@ func primary(tag string) string {
 	return p
 }
 
-// choose picks a worker by a strategy, or nil where nobody fits. Suspects are chosen
+// choose picks a worker by a strategy, or nobody where nobody fits. Suspects are chosen
 // only where there is nobody else. random gives a number from 0 to below its argument.
-func choose(strategy string, n *need, all []*candidate, random func(int) int) *candidate {
+func choose(strategy string, n *need, all []*candidate, random func(int) int) choice {
 	switch strategy {
 	case StrategySpread, StrategyDedicated: // any few candidates will do
 		if len(all) > sampleSize {
@@ -93,7 +124,7 @@ func choose(strategy string, n *need, all []*candidate, random func(int) int) *c
 			for i := range sample {
 				sample[i] = all[random(len(all))]
 			}
-			if c := chooseFrom(strategy, n, sample, random); c != nil && !c.suspect {
+			if c := chooseFrom(strategy, n, sample, random); c.candidate != nil && !c.suspect {
 				return c
 			}
 		}
@@ -101,11 +132,16 @@ func choose(strategy string, n *need, all []*candidate, random func(int) int) *c
 	return chooseFrom(strategy, n, all, random)
 }
 
-func chooseFrom(strategy string, n *need, all []*candidate, random func(int) int) *candidate {
+func chooseFrom(strategy string, n *need, all []*candidate, random func(int) int) choice {
 	fit := make([]*candidate, 0, min(len(all), sampleSize))
 	trusted := 0 // they come first in fit
+	ch := choice{looked: len(all)}
 	for _, c := range all {
-		if !n.admits(c) || strategy == StrategyDedicated && c.Sessions+c.pending > 0 {
+		s := n.standing(c)
+		if s == fits && strategy == StrategyDedicated && c.Sessions+c.pending > 0 {
+			s = busy
+		}
+		if ch.counts[s]++; s != fits {
 			continue
 		}
 		fit = append(fit, c)
@@ -117,22 +153,24 @@ func chooseFrom(strategy string, n *need, all []*candidate, random func(int) int
 	if trusted > 0 {
 		fit = fit[:trusted]
 	}
-	if len(fit) == 0 {
-		return nil
+	if ch.fit = len(fit); ch.fit == 0 {
+		return ch
 	}
 	switch strategy {
 	case StrategyPack:
-		return best(fit, fuller)
+		ch.candidate = best(fit, fuller)
 	case StrategyHash:
-		return best(fit, func(a, b *candidate) bool { return ranksHigher(n.session, a.Worker, b.Worker) })
+		ch.candidate = best(fit, func(a, b *candidate) bool { return ranksHigher(n.session, a.Worker, b.Worker) })
 	case StrategyDedicated:
-		return fit[random(len(fit))]
+		ch.candidate = fit[random(len(fit))]
+	default:
+		a, b := n.weighted(fit, random), n.weighted(fit, random)
+		if b.load() < a.load() {
+			a, b = b, a
+		}
+		ch.candidate, ch.over = a, b
 	}
-	a, b := n.weighted(fit, random), n.weighted(fit, random)
-	if b.load() < a.load() {
-		return b
-	}
-	return a
+	return ch
 }
 
 func best(from []*candidate, better func(a, b *candidate) bool) *candidate {

@@ -55,8 +55,8 @@ func TestAdmits(t *testing.T) {
 			}), false,
 		},
 	} {
-		n := need{options: c.options, not: map[subjects.WorkerID]bool{"tried": true}}
-		if got := n.admits(c.worker); got != c.want {
+		n := need{options: c.options, not: map[subjects.WorkerID]string{"tried": ""}}
+		if got := n.standing(c.worker) == fits; got != c.want {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}
@@ -83,8 +83,8 @@ func TestChoose(t *testing.T) {
 		"nobody is empty":     {StrategyDedicated, []*candidate{worker("a", 4, 1)}, ""},
 	} {
 		got := choose(c.strategy, &need{}, c.all, rand.IntN)
-		if got == nil && c.want != "" || got != nil && got.Worker != c.want {
-			t.Errorf("%s: got %+v, want %q", name, got, c.want)
+		if got.candidate == nil && c.want != "" || got.candidate != nil && got.Worker != c.want {
+			t.Errorf("%s: got %+v, want %q", name, got.candidate, c.want)
 		}
 	}
 }
@@ -113,8 +113,8 @@ func TestSpreadFindsTheNeedle(t *testing.T) {
 		all = append(all, worker(fmt.Sprint(i), 1, 1))
 	}
 	all[777].Sessions = 0
-	if got := choose(StrategySpread, &need{}, all, rand.IntN); got != all[777] {
-		t.Errorf("got %+v", got)
+	if got := choose(StrategySpread, &need{}, all, rand.IntN); got.candidate != all[777] {
+		t.Errorf("got %+v", got.candidate)
 	}
 }
 
@@ -150,7 +150,7 @@ func FuzzChoose(f *testing.F) {
 	f.Add([]byte{4, 0, 0, 4, 3, 1, 1, 1, 2}, "s", uint64(1))
 	f.Add([]byte{}, "", uint64(0))
 	f.Fuzz(func(t *testing.T, shape []byte, session string, seed uint64) {
-		n := need{session: subjects.SessionID(session), not: map[subjects.WorkerID]bool{"0": true}}
+		n := need{session: subjects.SessionID(session), not: map[subjects.WorkerID]string{"0": ""}}
 		n.options.Language = "en-GB"
 		var all []*candidate
 		room, trusted := false, false
@@ -158,32 +158,32 @@ func FuzzChoose(f *testing.F) {
 			c := worker(fmt.Sprint(i/3), int(shape[i]), int(shape[i+1]), []string{"en", "de"}[shape[i+2]&1])
 			c.suspect, c.Draining, c.pending = shape[i+2]&2 != 0, shape[i+2]&4 != 0, int(shape[i+2]>>4)
 			all = append(all, c)
-			room = room || n.admits(c)
-			trusted = trusted || n.admits(c) && !c.suspect
+			room = room || n.standing(c) == fits
+			trusted = trusted || n.standing(c) == fits && !c.suspect
 		}
 		random := rand.New(rand.NewPCG(seed, 0)).IntN
 		for _, strategy := range strategies {
-			if got := choose(strategy, &need{hopeful: true}, all, random); got != nil && got.Slots <= got.Sessions {
-				t.Errorf("%s: hoped for %+v", strategy, got)
+			if got := choose(strategy, &need{hopeful: true}, all, random); got.candidate != nil && got.Slots <= got.Sessions {
+				t.Errorf("%s: hoped for %+v", strategy, got.candidate)
 			}
 			got := choose(strategy, &n, all, random)
-			if got == nil {
+			if got.candidate == nil {
 				if room && strategy != StrategyDedicated {
 					t.Errorf("%s: nobody, though there is room", strategy)
 				}
 				continue
 			}
-			if !n.admits(got) || got.free() < 1 {
-				t.Errorf("%s: chose %+v", strategy, got)
+			if n.standing(got.candidate) != fits || got.free() < 1 {
+				t.Errorf("%s: chose %+v", strategy, got.candidate)
 			}
 			if got.suspect && trusted && strategy != StrategyDedicated {
 				t.Errorf("%s: chose a suspect needlessly", strategy)
 			}
 			if strategy == StrategyDedicated && got.Sessions+got.pending != 0 {
-				t.Errorf("dedicated: chose %+v", got)
+				t.Errorf("dedicated: chose %+v", got.candidate)
 			}
 			if strategy == StrategyPack || strategy == StrategyHash {
-				if again := choose(strategy, &n, all, random); again != got {
+				if again := choose(strategy, &n, all, random); again.candidate != got.candidate {
 					t.Errorf("%s: chose %s, then %s", strategy, got.Worker, again.Worker)
 				}
 			}

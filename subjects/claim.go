@@ -3,6 +3,7 @@ package subjects
 import (
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 )
 
 // Options are a client's wishes, as the gateway read them from its request.
@@ -84,6 +85,7 @@ type WorkerRequest struct {
 	Session SessionID `json:"session,omitempty"`
 	Gateway string    `json:"gateway,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
+	Why     string    `json:"why,omitempty"` // of an assign: how the worker was chosen, see Record
 	Stamp
 	Options Options `json:"options"`
 }
@@ -129,13 +131,29 @@ func Errorf(code, format string, args ...any) *Error {
 type Record struct {
 	V       int       `json:"v"`
 	Stamp             // Life 0: this value created the record, its revision is the life
-	Nonce   string    `json:"nonce"`   // of the attach
-	Session SessionID `json:"session"` // as the client wrote it; the key is its token
-	Gateway string    `json:"gateway"` // of the attach
-	Worker  WorkerID  `json:"worker"`  // of the epoch
-	Reason  string    `json:"reason"`  // why the epoch began
-	Since   string    `json:"since"`   // when, RFC 3339
+	Nonce   string    `json:"nonce"`         // of the attach
+	Session SessionID `json:"session"`       // as the client wrote it; the key is its token
+	Gateway string    `json:"gateway"`       // of the attach
+	Worker  WorkerID  `json:"worker"`        // of the epoch
+	Reason  string    `json:"reason"`        // why the epoch began
+	Why     string    `json:"why,omitempty"` // how its worker was chosen, for people; at most MaxWhy bytes
+	Since   string    `json:"since"`         // when, RFC 3339
 	Options Options   `json:"options"`
+}
+
+// MaxWhy is the longest text that says how a worker was chosen, in bytes.
+const MaxWhy = 300
+
+// BoundWhy cuts such a text to MaxWhy bytes, between two characters.
+func BoundWhy(s string) string {
+	if len(s) <= MaxWhy {
+		return s
+	}
+	n := MaxWhy - len("…")
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
 }
 
 // WorkerReport is the value of a worker's key in the workers bucket. It expires

@@ -67,6 +67,7 @@ func goldens() []golden {
 		Extra: map[string]string{"endpointing": "300"}, GraceMS: 15000,
 		Access: subjects.Access{Principal: "ann", Token: "9f86d081"},
 	}
+	const why = "spread: load 3/10 against 7/10 of w2; 4 known, 1 full, 1 tried in vain (w3: full)"
 	frames, result := subjects.Frames(id), subjects.Result(id)
 	inbox := func(c subjects.Channel) string { return subjects.Inbox(id, c) }
 	worker := subjects.Worker("w1")
@@ -99,7 +100,7 @@ func goldens() []golden {
 			subjects.Release{Worker: "w1", Reason: subjects.MoveEngine, Detail: "provider answers 429"}, body[subjects.Release](subjects.KindRelease)},
 		{"yield", inbox(subjects.ChannelRelease), env(subjects.KindYield, nil), []byte{}, nil},
 		{"owner", result, env(subjects.KindOwner, nil),
-			subjects.Owner{Progress: begun, Worker: "w1", Engine: "pocketsphinx", Reason: subjects.MoveGone}, body[subjects.Owner](subjects.KindOwner)},
+			subjects.Owner{Progress: begun, Worker: "w1", Engine: "pocketsphinx", Reason: subjects.MoveGone, Why: why}, body[subjects.Owner](subjects.KindOwner)},
 		{"final", result, env(subjects.KindFinal, nil), subjects.Final{Progress: progress, Utterance: utterance, Number: 3}, body[subjects.Final](subjects.KindFinal)},
 		{"mark", result, env(subjects.KindMark, nil),
 			subjects.Mark{Progress: progress, Source: 2, FirstFrame: 80, LastFrame: 88}, body[subjects.Mark](subjects.KindMark)},
@@ -119,11 +120,11 @@ func goldens() []golden {
 		{"keep", subjects.ClaimRenew, nil, subjects.KeepRequest{V: 1, Session: id, Worker: "w1", Stamp: stamp, Options: options}, doc[subjects.KeepRequest]("keep request")},
 		{"keep-reply", subjects.ClaimRenew, nil, subjects.KeepReply{V: 1, Error: &subjects.Error{Code: subjects.CodeSuperseded, Message: "epoch 3 owns the session"}}, doc[subjects.KeepReply]("keep reply")},
 		{"worker-request", worker, nil, subjects.WorkerRequest{
-			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonOpen, Stamp: stamp, Options: options,
+			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonOpen, Why: why, Stamp: stamp, Options: options,
 		}, doc[subjects.WorkerRequest]("worker request")},
 		{"worker-reply", worker, nil, subjects.WorkerReply{V: 1, Slots: 10, Sessions: 4}, doc[subjects.WorkerReply]("worker reply")},
 		{"record", subjects.SessionRecord(id), nil, subjects.Record{
-			V: 1, Stamp: stamp, Nonce: "5e1c", Session: id, Gateway: "gw1", Worker: "w1", Reason: subjects.MoveGone,
+			V: 1, Stamp: stamp, Nonce: "5e1c", Session: id, Gateway: "gw1", Worker: "w1", Reason: subjects.MoveGone, Why: why,
 			Since: "2026-11-24T10:00:00Z", Options: options,
 		}, doc[subjects.Record]("record")},
 		{"worker-report", "$KV." + subjects.WorkersBucket + ".w1", nil, subjects.WorkerReport{
@@ -153,23 +154,29 @@ func (g golden) text() []byte {
 	return b.Bytes()
 }
 
-func read(t *testing.T, path string) (subject string, m *nats.Msg) {
+func read(t *testing.T, path string) *nats.Msg {
 	t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parseGolden(t, raw)
+}
+
+// parseGolden reads what text writes.
+func parseGolden(t *testing.T, raw []byte) *nats.Msg {
+	t.Helper()
 	head, payload, ok := strings.Cut(string(raw), "\n\n")
 	if !ok {
-		t.Fatalf("%s has no empty line", path)
+		t.Fatalf("no empty line in %q", raw)
 	}
 	lines := strings.Split(head, "\n")
-	m = &nats.Msg{Subject: lines[0], Header: nats.Header{}, Data: []byte(strings.TrimSuffix(payload, "\n"))}
+	m := &nats.Msg{Subject: lines[0], Header: nats.Header{}, Data: []byte(strings.TrimSuffix(payload, "\n"))}
 	for _, l := range lines[1:] {
 		k, v, _ := strings.Cut(l, ": ")
 		m.Header[k] = []string{v}
 	}
-	return lines[0], m
+	return m
 }
 
 func TestGoldenMessages(t *testing.T) {
@@ -190,7 +197,7 @@ func TestGoldenMessages(t *testing.T) {
 			if got := g.text(); !bytes.Equal(got, want) {
 				t.Errorf("encoded\n%s\nwant\n%s", got, want)
 			}
-			_, m := read(t, path)
+			m := read(t, path)
 			if g.envelope != nil {
 				var e subjects.Envelope
 				if err := e.ParseMsg(m); err != nil {

@@ -133,7 +133,8 @@ type Owner struct {
 	Progress
 	Worker string `json:"worker"`
 	Engine string `json:"engine"`
-	Reason string `json:"reason"` // open, resume or the reason of the move
+	Reason string `json:"reason"`        // open, resume or the reason of the move
+	Why    string `json:"why,omitempty"` // how the worker was chosen, for people; at most MaxWhy bytes
 }
 
 // Final is the payload of final.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"stenobus/subjects"
 )
@@ -94,4 +95,19 @@ func FuzzSessionToken(f *testing.F) {
 			t.Fatalf("token %q is read as %q, which is written %q", token, id, id.Token())
 		}
 	})
+}
+
+func TestBoundWhy(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "short", strings.Repeat("x", subjects.MaxWhy)} {
+		if got := subjects.BoundWhy(s); got != s {
+			t.Errorf("%d bytes became %d", len(s), len(got))
+		}
+	}
+	for pad := range 4 {
+		got := subjects.BoundWhy(strings.Repeat("x", pad) + strings.Repeat("語", subjects.MaxWhy))
+		if len(got) > subjects.MaxWhy || len(got) < subjects.MaxWhy-3 || !utf8.ValidString(got) || !strings.HasSuffix(got, "語…") {
+			t.Errorf("%d bytes: %q", len(got), got)
+		}
+	}
 }

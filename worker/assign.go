@@ -153,7 +153,7 @@ func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.W
 	log := w.log.With("session", string(id), "life", req.Life, "epoch", req.Epoch)
 	s := &session{
 		w: w, id: id, own: subjects.Stamp{Life: req.Life, Epoch: req.Epoch},
-		opts: req.Options, reason: req.Reason, engine: engine, log: log,
+		opts: req.Options, reason: req.Reason, why: req.Why, engine: engine, log: log,
 		control: make(chan control, 8),
 		roomy:   make(chan struct{}, 1),
 		failed:  make(chan error, 1),

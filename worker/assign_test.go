@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -127,5 +128,35 @@ func TestAssignRefusals(t *testing.T) {
 		if code != tt.code {
 			t.Errorf("%s: %q %v, want %q", tt.name, code, r.Error, tt.code)
 		}
+	}
+}
+
+// What the dispatcher said of its choice stands in the results log, cut where it is too long.
+func TestOwnerSaysWhy(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	startWorker(t, bus, Config{ID: "w", DrainWait: 10_000_000})
+	nc := bus.Dial()
+	results := bus.Ensure(nc, subjects.BusConfig{}).Results
+	for _, why := range []string{"", "spread: load 3/10 against 7/10 of w2", strings.Repeat("x", 2*subjects.MaxWhy)} {
+		id := subjects.SessionID(fmt.Sprint("s", len(why)))
+		r := request(t, nc, "w", subjects.Encode(subjects.WorkerRequest{
+			V: 1, Op: subjects.OpAssign, Session: id, Reason: subjects.ReasonOpen, Why: why,
+			Stamp: subjects.Stamp{Life: 1, Epoch: 1, Attach: 1},
+		}))
+		if r.Error != nil {
+			t.Fatal(r.Error)
+		}
+		subjectstest.Eventually(t, "owner is written", func() bool {
+			m, err := results.GetLastMsgForSubject(t.Context(), subjects.Result(id))
+			if err != nil {
+				return false
+			}
+			o, err := subjects.Decode[subjects.Owner](subjects.KindOwner, m.Data)
+			if err != nil || o.Reason != subjects.ReasonOpen || o.Why != subjects.BoundWhy(why) {
+				t.Errorf("why of %d bytes: owner %s, %v", len(why), m.Data, err)
+			}
+			return true
+		})
 	}
 }

@@ -45,6 +45,7 @@ type session struct {
 	attach  atomic.Uint64  // read by sources and log
 	opts    subjects.Options
 	reason  string
+	why     string // how this worker was chosen, passed on from the assign
 	engine  Engine
 	log     *slog.Logger
 	control chan control  // from the worker's request handler
@@ -132,7 +133,10 @@ func (s *session) take(ctx context.Context) error {
 	done := make(chan error, 1)
 	s.running.Go(func() {
 		done <- s.rlog.take(ctx, func(p subjects.Progress) any {
-			return subjects.Owner{Progress: p, Worker: string(s.w.id), Engine: s.engine.Describe().Name, Reason: s.reason}
+			return subjects.Owner{
+				Progress: p, Worker: string(s.w.id), Engine: s.engine.Describe().Name,
+				Reason: s.reason, Why: subjects.BoundWhy(s.why),
+			}
 		})
 	})
 	alive := time.NewTicker(ackWait)

@@ -25,6 +25,7 @@ type cli struct {
 	Demo       demoCmd       `cmd:"" help:"Show it all at work on the shipped speech samples."`
 	Bench      benchCmd      `cmd:"" help:"Measure what the whole path costs beside a bare pipe."`
 	BenchPipe  benchPipeCmd  `cmd:"" hidden:"" help:"The bare pipe that bench measures by."`
+	Explain    explainCmd    `cmd:"" help:"Tell a session's story: its workers, why it moved, what was refused."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
@@ -70,7 +71,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return usageError("%w\nTry: stenobus%s --help", err, commandOf(err))
 	}
 	level := slog.LevelInfo
-	if parsed.Selected().Name == "demo" {
+	if name := parsed.Selected().Name; name == "demo" || name == "explain" {
 		level = slog.LevelWarn // what it shows is its own
 	}
 	log, err := c.logger(stderr, level)

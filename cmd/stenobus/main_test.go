@@ -161,7 +161,7 @@ func TestVersion(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	invoke(t, "--help").check(t, exitOK, "up", "gateway", "dispatcher", "worker", "send", "demo", "version", "Exit codes")
-	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "send", "demo", "version"} {
+	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "send", "explain", "demo", "version"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			o := invoke(t, command, "--help")
