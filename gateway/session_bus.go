@@ -251,7 +251,10 @@ func (s *session) servedNote(r subjects.Ready) dialect.Note {
 	case s.served:
 		n.Event = dialect.EventMoved
 	case s.stamp.Attach > 1:
-		n.Event, n.Packets = dialect.EventResumed, map[string]int64{}
+		n.Event = dialect.EventResumed
+		if r.Packets != nil {
+			n.Packets = map[string]int64{}
+		}
 		for source, packet := range r.Packets {
 			n.Packets[s.name(source)] = packet
 		}

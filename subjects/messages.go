@@ -64,7 +64,7 @@ type Ready struct {
 	Covered  map[uint32]uint64 `json:"covered,omitempty"`  // by source: last frame that stored results cover
 	Sources  []Source          `json:"sources,omitempty"`  // sources known to this worker
 	Accepted map[uint32]uint64 `json:"accepted,omitempty"` // by source: frames taken in this life
-	Packets  map[uint32]int64  `json:"packets,omitempty"`  // by source: the client's own number of the last packet taken
+	Packets  map[uint32]int64  `json:"packets,omitzero"`   // by source: the client's own number of the last packet taken; nil: unknown
 	AtMS     int64             `json:"at_ms"`              // the session clock at the newest frame, ms
 	Log      uint64            `json:"log"`                // sequence of the last stored result
 	Begin    uint64            `json:"begin"`              // last sequence of the log before this life, 0 if none

@@ -132,7 +132,8 @@ func (s *session) accepted() map[uint32]uint64 {
 }
 
 // lastPackets is the client's own number of each source's last packet here: taken, or
-// about to be. A client that comes back goes on behind it.
+// about to be. A client that comes back goes on behind it. It is nil where a source has
+// frames without such numbers: nothing could be concluded from it.
 func (s *session) lastPackets() map[uint32]int64 {
 	last := cloneCounts(s.packets)
 	for _, a := range s.recv.held {
@@ -140,6 +141,11 @@ func (s *session) lastPackets() map[uint32]int64 {
 			if number := a.n + uint64(i); number >= s.recv.next && number > s.covered[f.Source] && f.Packet >= 0 {
 				last[f.Source] = f.Packet
 			}
+		}
+	}
+	for source, frames := range s.taken {
+		if _, known := last[source]; !known && frames > 0 {
+			return nil
 		}
 	}
 	return last

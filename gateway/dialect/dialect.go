@@ -159,7 +159,7 @@ type Note struct {
 	Tag          string            `json:"source,omitempty"`
 	LastFrame    uint64            `json:"last_frame,omitempty"`
 	Worker       string            `json:"worker,omitempty"`
-	Packets      map[string]int64  `json:"packets,omitempty"` // of resumed, by source: the client's own number of the last packet here
+	Packets      map[string]int64  `json:"packets,omitzero"` // of resumed, by source: the client's own number of the last packet here; nil: unknown
 	RetryAfterMS int64             `json:"retry_after_ms,omitempty"`
 	Accepted     map[string]uint64 `json:"accepted,omitempty"` // frames, by source
 	Covered      map[string]uint64 `json:"covered,omitempty"`
