@@ -11,6 +11,7 @@ import (
 
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 // startClaim asks for an owner, or for another one: reason says why.
@@ -154,7 +155,8 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 	case e.Life == s.stamp.Life && e.Attach > s.stamp.Attach:
 		s.yield()
 		return
-	case e.Life < s.stamp.Life, e.Epoch != s.stamp.Epoch, e.Attach < s.stamp.Attach && e.Kind != subjects.KindInterim:
+	case !safeguard.LifeOff && e.Life < s.stamp.Life,
+		!safeguard.EpochOff && (e.Epoch != s.stamp.Epoch || e.Attach < s.stamp.Attach && e.Kind != subjects.KindInterim):
 		s.srv.metrics.stale.Inc()
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 const (
@@ -258,7 +259,7 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 	switch {
 	case e.Life > s.own.Life, e.Life == s.own.Life && e.Epoch > s.own.Epoch:
 		return fmt.Errorf("%w: the gateway speaks of life %d epoch %d", errSuperseded, e.Life, e.Epoch)
-	case e.Life < s.own.Life, e.Epoch < s.own.Epoch, e.Attach != s.attach.Load():
+	case e.Life < s.own.Life && !safeguard.LifeOff, e.Epoch < s.own.Epoch, e.Attach != s.attach.Load():
 		s.w.metrics.stale.Inc()
 		return nil
 	}
@@ -271,7 +272,9 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 	case subjects.KindAnnounce:
 		return s.announce(ctx, e, m.Data)
 	case subjects.KindLast:
-		s.recv.top = max(s.recv.top, e.N)
+		if !safeguard.HolesOff {
+			s.recv.top = max(s.recv.top, e.N)
+		}
 		s.ack()
 	case subjects.KindDetach:
 		s.recv.top = max(s.recv.top, e.N)
@@ -288,6 +291,9 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 		s.recv.offer(a)
 		if s.recv.dups > dups {
 			s.w.metrics.duplicates.Add(float64(s.recv.dups - dups))
+		}
+		if safeguard.DuplicatesOff && a.to < s.recv.next {
+			s.takeAgain(ctx, a)
 		}
 	}
 	s.advance(ctx)
