@@ -12,10 +12,10 @@ STATICCHECK         := bin/tools/$(STATICCHECK_VERSION)/staticcheck
 FUZZTIME ?= 5000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak lint fuzz build install clean
+.PHONY: help demo test bench soak lint fuzz build build-sabotage install clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: install build ## Install what is missing, build, and read what was spoken in the shipped samples
 	bin/stenobus demo
@@ -34,11 +34,16 @@ soak: ## Run 10,000 short sessions and see that nothing is left
 lint: $(STATICCHECK) ## Check format, vet, staticcheck, import arrows and subject literals
 	.ci/format
 	$(GO) vet ./...
+	$(GO) vet -tags sabotage ./...
 	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags sabotage ./...
 	.ci/arrows
 
 fuzz: ## Run each fuzz target for FUZZTIME
 	.ci/fuzz $(FUZZTIME)
+
+build-sabotage: ## Build bin/stenobus-sabotage, whose safeguards STENOBUS_SABOTAGE can take off
+	CGO_ENABLED=0 $(GO) build -trimpath -tags sabotage -ldflags '-X main.version=$(VERSION)-sabotage' -o bin/stenobus-sabotage ./cmd/stenobus
 
 build: ## Build bin/stenobus
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/stenobus ./cmd/stenobus

@@ -76,6 +76,9 @@ func (d *Dispatcher) answerClaim(ctx context.Context, data []byte) any {
 	if err == nil {
 		err = checkClaim(req)
 	}
+	if err == nil {
+		err = checkLate(req, started)
+	}
 	var h held
 	if err == nil {
 		if req.Moves() {
@@ -108,7 +111,7 @@ func (d *Dispatcher) logClaim(kind string, req subjects.ClaimRequest, h held, re
 		}
 	case subjects.CodeBadRequest, subjects.CodeVersion:
 		d.fault("a claim is not readable", refused)
-	case subjects.CodeInternal, subjects.CodeEnding: // said already, or asked again at once
+	case subjects.CodeInternal, subjects.CodeEnding, subjects.CodeLate: // said already, or asked again at once
 	default:
 		log.Info("claim refused", "life", req.Life, "epoch", req.Epoch, "reason", req.Reason,
 			"code", refused.Code, "why", refused.Message)
@@ -172,6 +175,26 @@ func checkClaim(req subjects.ClaimRequest) error {
 	}
 	if req.Moves() && (req.Life == 0 || req.Attach == 0) {
 		return subjects.Errorf(subjects.CodeBadRequest, "claim: fields life and attach are %d and %d, with an epoch both must be above 0", req.Life, req.Attach)
+	}
+	return nil
+}
+
+// lateAfter is well above the time for which gateways ask before they begin anew.
+const lateAfter = 3 * time.Second
+
+// checkLate refuses a claim for which nobody may be waiting any more: a dispatcher that
+// hung finds it when it wakes, and would begin a life without a client, or take one from
+// its client. Clocks differ, so whoever does wait is told to insist.
+func checkLate(req subjects.ClaimRequest, now time.Time) error {
+	if req.Sent == "" || req.Insist {
+		return nil
+	}
+	sent, err := time.Parse(time.RFC3339Nano, req.Sent)
+	if err != nil {
+		return subjects.Errorf(subjects.CodeBadRequest, "claim: field sent is %.40q, want a time as in RFC 3339", req.Sent)
+	}
+	if age := now.Sub(sent); age.Abs() > lateAfter {
+		return subjects.Errorf(subjects.CodeLate, "the claim was sent %v ago by its gateway's clock", age.Round(time.Millisecond))
 	}
 	return nil
 }

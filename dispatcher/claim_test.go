@@ -311,3 +311,30 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 }
+
+// A dispatcher that hung finds old claims when it wakes. Nobody waits for them any more:
+// they begin no life and take none from its client. A gateway whose clock is wrong insists.
+func TestOldClaimsChangeNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{})
+	r.worker("a", 5)
+	r.sees(1, d)
+	at := func(age time.Duration, nonce string) subjects.ClaimRequest {
+		req := open("s", nonce)
+		req.Sent = time.Now().Add(-age).UTC().Format(time.RFC3339Nano)
+		return req
+	}
+	for _, age := range []time.Duration{10 * time.Second, -10 * time.Second} {
+		r.refused(r.claim(at(age, "late")).Error, subjects.CodeLate)
+	}
+	live := r.granted(at(0, "live"))
+	r.refused(r.claim(at(10*time.Second, "late")).Error, subjects.CodeLate)
+	same(r, "the record", r.record(d, "s").Stamp, live.Stamp)
+	insists := at(10*time.Second, "other clock")
+	insists.Insist = true
+	same(r, "attach of who insists", r.granted(insists).Attach, live.Attach+1)
+	bad := open("s", "n")
+	bad.Sent = "yesterday"
+	r.refused(r.claim(bad).Error, subjects.CodeBadRequest)
+}

@@ -32,8 +32,14 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 	deadline := time.Now().Add(s.srv.cfg.ClaimWait)
 	var told time.Time
 	for {
+		req.Sent = time.Now().UTC().Format(time.RFC3339Nano)
 		reply, err := s.srv.ask(ctx, subjects.Claim, req)
 		var refusal *subjects.Error
+		if errors.As(err, &refusal) && refusal.Code == subjects.CodeLate && !req.Insist {
+			req.Insist = true
+			s.srv.grumble(s.log, "this gateway's clock differs from its dispatchers'", refusal)
+			continue
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -72,7 +78,7 @@ func (s *session) offer(ctx context.Context, c claimed) {
 
 func retriable(code string, goesOn bool) bool {
 	switch code {
-	case subjects.CodeNoWorker, subjects.CodeInternal, subjects.CodeEnding:
+	case subjects.CodeNoWorker, subjects.CodeInternal, subjects.CodeEnding, subjects.CodeLate:
 		return true
 	case subjects.CodeEnded: // a new life can begin, an old one can't go on
 		return !goesOn

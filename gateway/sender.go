@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 const (
@@ -103,11 +104,15 @@ func (s *sender) begin(covered map[uint32]uint64, expects uint64) (n uint64, liv
 	s.pause()
 	s.cover(covered)
 	s.acked = s.base - 1
+	sent := s.next
 	if expects > s.base {
 		s.acked = min(expects, s.end) - 1
 		s.next = s.acked + 1
 	} else {
 		s.next = s.base
+	}
+	if safeguard.ResendOff {
+		s.next = max(s.next, sent)
 	}
 	s.again = nil
 	s.ready = true
@@ -131,7 +136,7 @@ func (s *sender) ack(n uint64) {
 // nak notes what the owner misses. Numbers that were never sent are not sent again.
 func (s *sender) nak(from, to uint64) {
 	from, to = max(from, s.base), min(to, s.next-1)
-	if !s.ready || from > to {
+	if !s.ready || from > to || safeguard.ResendOff {
 		return
 	}
 	for _, r := range s.again {

@@ -86,6 +86,7 @@ type session struct {
 	yielding bool   // a later connection has the session, ours sends what it has
 	unread   bool   // the socket's reader has ended
 	hurry    bool   // the time for an orderly leave is up
+	told     bool   // the client heard of the session's end
 	closing  end    // how to close once the last results are delivered
 	reason   string // of the session's end, for the log
 	leaveAt  uint64 // last number when leave began
@@ -158,6 +159,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		refused: map[uint32]uint64{},
 		notices: map[string]*notice{},
 	}
+	s.connects = g.nc.Stats().Reconnects
 	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) })
 	return s
 }

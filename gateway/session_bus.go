@@ -11,6 +11,7 @@ import (
 
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 // startClaim asks for an owner, or for another one: reason says why.
@@ -121,6 +122,11 @@ func (s *session) yielded() {
 // startCount numbers what was held, from n on.
 func (s *session) startCount(n uint64, known []subjects.Source) {
 	s.snd.continueAt(n, known)
+	for _, counts := range []map[uint32]uint64{s.snd.accepted, s.snd.covered} {
+		for source := range counts {
+			s.nextSrc = max(s.nextSrc, source) // a number is never given out twice
+		}
+	}
 	for _, src := range known {
 		s.byNum[src.Source] = src.Name
 		s.nextSrc = max(s.nextSrc, src.Source)
@@ -161,7 +167,8 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 	case e.Life == s.stamp.Life && e.Attach > s.stamp.Attach:
 		s.yield()
 		return
-	case e.Life < s.stamp.Life, e.Epoch != s.stamp.Epoch, e.Attach < s.stamp.Attach && e.Kind != subjects.KindInterim:
+	case !safeguard.LifeOff && e.Life < s.stamp.Life,
+		!safeguard.EpochOff && (e.Epoch != s.stamp.Epoch || e.Attach < s.stamp.Attach && e.Kind != subjects.KindInterim):
 		s.srv.metrics.stale.Inc()
 		return
 	}
@@ -213,6 +220,7 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 	if !s.numbered {
 		s.clockMS = r.AtMS
 		maps.Copy(s.snd.accepted, r.Accepted)
+		maps.Copy(s.snd.covered, r.Covered)
 		s.startCount(max(r.Next, highest(r.Covered)+1), r.Sources)
 		s.tail.cursor = r.Log // what came before this connection was others' to deliver
 		if s.resume {

@@ -13,6 +13,7 @@ import (
 
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 const noticeEvery = 10 * time.Second // one kind of complaint, to log and client
@@ -48,7 +49,7 @@ func (s *session) republished(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	switch {
-	case s.stamp.Life == 0 || r.envelope.Life < s.stamp.Life:
+	case s.stamp.Life == 0 || r.envelope.Life < s.stamp.Life && !safeguard.LifeOff:
 		return // ready tells where this life begins
 	case r.envelope.Life > s.stamp.Life:
 		s.close(endSuperseded)
@@ -114,7 +115,7 @@ func (s *session) repaired(ctx context.Context, r repair) {
 	}
 	s.tail.cursor = r.msg.seq
 	switch {
-	case r.msg.envelope.Life < s.stamp.Life:
+	case r.msg.envelope.Life < s.stamp.Life && !safeguard.LifeOff:
 	case r.msg.envelope.Life > s.stamp.Life:
 		s.close(endSuperseded)
 	default:
@@ -202,6 +203,10 @@ func (s *session) result(kind string, u subjects.Utterance) dialect.Result {
 // sessionEnded tells the client the ledger; once the record is gone the connection
 // closes, so that a client that comes back finds nothing of the old life.
 func (s *session) sessionEnded(ctx context.Context, e subjects.Ended) {
+	if s.told {
+		return // a log with two ends is not ours to believe
+	}
+	s.told = true
 	names := func(m map[uint32]uint64) map[string]uint64 {
 		out := map[string]uint64{}
 		for n, c := range m {

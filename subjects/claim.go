@@ -32,6 +32,9 @@ type ClaimRequest struct {
 	Resume        bool `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
 	Shown         bool `json:"shown,omitempty"`         // the client showed the token of Options; otherwise it is new
 	Authenticated bool `json:"authenticated,omitempty"` // the gateway knows its clients: an id alone gives no right
+
+	Sent   string `json:"sent,omitempty"`   // when the gateway asked, RFC 3339; a dispatcher that slept finds old claims before it
+	Insist bool   `json:"insist,omitempty"` // this gateway was told late: its clock differs, and it still asks
 }
 
 // Permitted tells whether the claim may attach to a life with this access.
@@ -103,6 +106,7 @@ const (
 	CodeNoWorker    = "no_worker"   // nobody has room now; try again after RetryAfterMS
 	CodeUnsupported = "unsupported" // no worker known could ever serve these options
 	CodeSuperseded  = "superseded"  // a later attach, epoch or life has the session
+	CodeLate        = "late"        // the claim seems to have been long under way; whoever still waits asks again with insist
 	CodeForbidden   = "forbidden"   // the claim shows no right to this session
 	CodeFull        = "full"        // this worker has no free slot
 	CodeDraining    = "draining"    // this worker takes nothing more

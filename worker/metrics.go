@@ -8,7 +8,7 @@ import (
 type metrics struct {
 	frames, duplicates, holes, stale, bad, undecodable, interims, unsent prometheus.Counter
 	unaccounted                                                          prometheus.Counter
-	covered                                                              prometheus.Counter
+	covered, abandoned                                                   prometheus.Counter
 	results, refused                                                     *prometheus.CounterVec
 }
 
@@ -41,6 +41,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		undecodable: counter("frames_undecodable_total", "Frames whose audio could not be decoded."),
 		interims:    counter("interims_total", "Interims published."),
 		unsent:      counter("messages_unsent_total", "Core messages that the connection did not take."),
+		abandoned:   counter("numbers_abandoned_total", "Numbers that were lost with the gateway that could have sent them again."),
 		covered:     counter("frames_covered_total", "Frames that stored results cover."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "stenobus", Subsystem: "worker", Name: "frames_refused_total", Help: "Frames that stored results count as refused, by reason.",
@@ -54,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.covered, m.refused, m.results,
+		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.covered, m.abandoned, m.refused, m.results,
 		gauge("sessions", "Sessions held.", func(s Stats) int { return s.Sessions }),
 		gauge("slots", "Sessions that may be held.", func(s Stats) int { return s.Slots }),
 	} {

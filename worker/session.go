@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 const (
@@ -265,7 +266,7 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 	switch {
 	case e.Life > s.own.Life, e.Life == s.own.Life && e.Epoch > s.own.Epoch:
 		return fmt.Errorf("%w: the gateway speaks of life %d epoch %d", errSuperseded, e.Life, e.Epoch)
-	case e.Life < s.own.Life, e.Epoch < s.own.Epoch, e.Attach != s.attach.Load():
+	case e.Life < s.own.Life && !safeguard.LifeOff, e.Epoch < s.own.Epoch, e.Attach != s.attach.Load():
 		s.w.metrics.stale.Inc()
 		return nil
 	}
@@ -278,7 +279,9 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 	case subjects.KindAnnounce:
 		return s.announce(ctx, e, m.Data)
 	case subjects.KindLast:
-		s.recv.top = max(s.recv.top, e.N)
+		if !safeguard.HolesOff {
+			s.recv.top = max(s.recv.top, e.N)
+		}
 		s.ack()
 	case subjects.KindDetach:
 		s.recv.top = max(s.recv.top, e.N)
@@ -295,6 +298,9 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 		s.recv.offer(a)
 		if s.recv.dups > dups {
 			s.w.metrics.duplicates.Add(float64(s.recv.dups - dups))
+		}
+		if safeguard.DuplicatesOff && a.to < s.recv.next {
+			s.takeAgain(ctx, a)
 		}
 	}
 	s.advance(ctx)
@@ -379,6 +385,7 @@ func (s *session) abandonHoles(ctx context.Context) {
 			return // a source's queue is full: its frames are here, and will be taken
 		}
 		s.log.Warn("frames were lost with their gateway", "from", from, "to", to)
+		s.w.metrics.abandoned.Add(float64(to - from + 1))
 		s.recv.takeTo(to)
 	}
 }

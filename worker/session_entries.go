@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 // apply takes the next number out of a message. It reports false where a source's
@@ -69,7 +70,7 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 	}
 	info := a.envelope.Frames[i]
 	n := s.recv.next
-	if n > s.covered[info.Source] { // otherwise it only fills a gap between frames of others
+	if n > s.covered[info.Source] || safeguard.DuplicatesOff { // otherwise it only fills a gap between frames of others
 		src := s.sources[info.Source]
 		f := openFrame{n: n, count: 1, at: info.At, packet: info.Packet, payload: a.payload[offset : offset+info.Size]}
 		if src == nil {
@@ -86,6 +87,15 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 	}
 	s.recv.take()
 	return true
+}
+
+// takeAgain hears a message whose numbers were taken before, as a receiver would that does
+// not count: only where that safeguard is off.
+func (s *session) takeAgain(ctx context.Context, a arrival) {
+	next := s.recv.next
+	for s.recv.next = a.n; s.recv.next <= a.to && s.ending == nil && s.apply(ctx, &a); {
+	}
+	s.recv.next = next
 }
 
 // refuseUnknown accounts for a frame of a source that nobody announced.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 // next is the earliest moment of all, or far away.
@@ -165,7 +166,7 @@ func (s *session) ack() {
 // nak reports the first hole, at once and then ever more slowly.
 func (s *session) nak(now time.Time) {
 	from, to, ok := s.recv.hole()
-	if !ok || s.stalled {
+	if !ok || s.stalled || safeguard.HolesOff {
 		s.clock.nak, s.clock.nakStep = time.Time{}, 0
 		return
 	}
