@@ -25,6 +25,7 @@ type ClaimRequest struct {
 	Nonce   string    `json:"nonce"`  // one for each connection of a client
 	Reason  string    `json:"reason"` // open, or why the session must move
 	Stamp             // of the ownership to leave; zero to attach
+	Fresh   bool      `json:"fresh,omitempty"` // of a move: the gateway has numbered nothing yet; an attach never has
 	Options Options   `json:"options"`
 }
 
@@ -74,6 +75,7 @@ type WorkerRequest struct {
 	Gateway string    `json:"gateway,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
 	Stamp
+	Fresh   bool    `json:"fresh,omitempty"` // of assign: the gateway holds nothing of what was sent before
 	Options Options `json:"options"`
 }
 

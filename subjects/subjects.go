@@ -12,7 +12,7 @@ const (
 	ClaimEnd   = "transcribe.claim.end"   // request: delete a session's record after its end
 	ClaimQueue = "dispatchers"            // queue group of every dispatcher, on the three above
 
-	AllFrames  = "transcribe.session.*" // for onlookers only, never for a queue group: it would split sessions
+	AllFrames  = "transcribe.session.*" // for onlookers and the audio log, never for a queue group: it would split sessions
 	AllInboxes = "transcribe.inbox.*.*" // for onlookers
 	AllResults = "transcribe.result.*"  // what the results stream stores
 )
@@ -20,6 +20,7 @@ const (
 // Streams and buckets.
 const (
 	ResultsStream  = "TRANSCRIBE_RESULTS"
+	AudioStream    = "TRANSCRIBE_AUDIO" // the audio log, only where gateways keep one
 	SessionsBucket = "transcribe_sessions"
 	WorkersBucket  = "transcribe_workers"
 )

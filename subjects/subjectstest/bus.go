@@ -20,28 +20,43 @@ const Wait = 30 * time.Second
 type Bus struct {
 	Server *server.Server
 	tb     testing.TB
+	dir    string
 }
 
 // NewBus starts a server that listens on no port.
 func NewBus(tb testing.TB) *Bus {
 	tb.Helper()
+	b := &Bus{tb: tb, dir: tb.TempDir()}
+	b.start()
+	tb.Cleanup(b.Stop)
+	return b
+}
+
+func (b *Bus) start() {
+	b.tb.Helper()
 	s, err := server.NewServer(&server.Options{
 		DontListen: true,
 		JetStream:  true,
-		StoreDir:   tb.TempDir(),
+		StoreDir:   b.dir,
 		NoSigs:     true,
 		NoLog:      true,
 	})
 	if err != nil {
-		tb.Fatalf("new server: %v", err)
+		b.tb.Fatalf("new server: %v", err)
 	}
 	s.Start()
 	if !s.ReadyForConnections(Wait) {
-		tb.Fatal("server is not ready")
+		b.tb.Fatal("server is not ready")
 	}
-	b := &Bus{Server: s, tb: tb}
-	tb.Cleanup(b.Stop)
-	return b
+	b.Server = s
+}
+
+// Restart stops the server and starts another one over the same data. Connections to
+// the first end.
+func (b *Bus) Restart() {
+	b.tb.Helper()
+	b.Stop()
+	b.start()
 }
 
 // Stop ends the server; the test's end does the same.
