@@ -47,8 +47,9 @@ type resultLog struct {
 	queue   chan entry
 	stored  func(kind subjects.Kind, seq uint64) // called after each write
 
-	last     uint64 // sequence that the next write expects
-	progress subjects.Progress
+	last      uint64 // sequence that the next write expects
+	progress  subjects.Progress
+	coveredAt time.Time // of the last result before this ownership, if it covers something
 }
 
 // append queues a result. It blocks while the queue is full: finals wait, bounded,
@@ -102,6 +103,9 @@ func (l *resultLog) read(ctx context.Context) error {
 		return fmt.Errorf("last message of the results log: %w", err)
 	}
 	l.progress = p.Progress
+	if covers(e.Kind) {
+		l.coveredAt = m.Time
+	}
 	return nil
 }
 

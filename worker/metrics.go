@@ -7,7 +7,7 @@ import (
 // metrics of a worker. Nothing is labelled by session.
 type metrics struct {
 	frames, duplicates, holes, stale, bad, undecodable, interims, unsent prometheus.Counter
-	unaccounted                                                          prometheus.Counter
+	unaccounted, recovered                                               prometheus.Counter
 	results                                                              *prometheus.CounterVec
 }
 
@@ -29,6 +29,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		interims:    counter("interims_total", "Interims published."),
 		unsent:      counter("messages_unsent_total", "Core messages that the connection did not take."),
 		unaccounted: counter("frames_unaccounted", "Frames neither covered nor refused at a session's end. Must be 0."),
+		recovered:   counter("frames_recovered_total", "Frames read from the audio log, because their gateway was gone."),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "stenobus", Subsystem: "worker", Name: "results_total", Help: "Results stored, by kind.",
 		}, []string{"kind"}),
@@ -37,7 +38,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.results,
+		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.recovered, m.results,
 		gauge("sessions", "Sessions held.", func(s Stats) int { return s.Sessions }),
 		gauge("slots", "Sessions that may be held.", func(s Stats) int { return s.Slots }),
 	} {

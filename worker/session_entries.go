@@ -80,6 +80,9 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 		s.atMS = max(s.atMS, info.At)
 		s.taken[info.Source]++
 		s.w.metrics.frames.Inc()
+		if a.logged {
+			s.w.metrics.recovered.Inc()
+		}
 	}
 	s.recv.take()
 	return true
