@@ -93,6 +93,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	watching, stopWatching := context.WithCancel(work)
 	var watcher sync.WaitGroup
 	watcher.Go(func() { d.watch(watching, bus.Workers) })
+	watcher.Go(func() { d.seekOrphans(watching, bus.Sessions) })
 	defer watcher.Wait()
 	defer stopWatching()
 	defer d.desk.close()

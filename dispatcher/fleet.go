@@ -27,6 +27,7 @@ type fleet struct {
 	first   chan struct{} // closed when the list was read for the first time
 	fed     bool          // the list was read, and the bus had no trouble since
 	trouble time.Time     // of the bus, the last
+	left    chan struct{} // a worker has gone, or there may be some who did before we began
 }
 
 type member struct {
@@ -38,7 +39,17 @@ type member struct {
 }
 
 func newFleet() *fleet {
-	return &fleet{members: map[subjects.WorkerID]*member{}, first: make(chan struct{})}
+	f := &fleet{members: map[subjects.WorkerID]*member{}, first: make(chan struct{}), left: make(chan struct{}, 1)}
+	f.someLeft()
+	return f
+}
+
+// someLeft never blocks: one note stands for all.
+func (f *fleet) someLeft() {
+	select {
+	case f.left <- struct{}{}:
+	default:
+	}
 }
 
 // put takes a worker's report.
@@ -52,6 +63,8 @@ func (f *fleet) put(r subjects.WorkerReport, now time.Time) {
 		m = &member{index: len(f.all)}
 		f.members[r.Worker] = m
 		f.all = append(f.all, &m.candidate)
+	} else if m.Since != r.Since {
+		f.someLeft() // another process has its name now
 	}
 	m.WorkerReport, m.seen, m.listed = r, now, true
 }
@@ -69,6 +82,7 @@ func (f *fleet) drop(id subjects.WorkerID) {
 	if m == nil {
 		return
 	}
+	f.someLeft()
 	last := len(f.all) - 1
 	f.all[m.index] = f.all[last]
 	f.members[f.all[m.index].Worker].index = m.index
@@ -186,6 +200,27 @@ func (f *fleet) silent(id subjects.WorkerID, now time.Time) {
 	if m := f.members[id]; m != nil {
 		m.suspect, m.suspectUntil = true, now.Add(suspectFor)
 	}
+}
+
+// has tells whether the worker may still be the one that took a session at a time. The
+// start of a worker is known to the second.
+func (f *fleet) has(id subjects.WorkerID, since string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.members[id]
+	if m == nil {
+		return false
+	}
+	started, err1 := time.Parse(time.RFC3339, m.Since)
+	taken, err2 := time.Parse(time.RFC3339, since)
+	return err1 != nil || err2 != nil || !started.After(taken)
+}
+
+// calm tells whether the bus had no trouble for so long that workers can be judged.
+func (f *fleet) calm(now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fed && now.Sub(f.trouble) >= aftermath
 }
 
 // reborn tells whether a worker of this id may have started after a time.

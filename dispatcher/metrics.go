@@ -21,6 +21,7 @@ type metrics struct {
 	keeps     *prometheus.CounterVec
 	duration  prometheus.Histogram
 	conflicts prometheus.Counter
+	orphans   prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, d *Dispatcher) (metrics, error) {
@@ -47,12 +48,15 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) (metrics, error) {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "cas_conflicts_total", Help: "Writes of a record that lost to another one and were tried again.",
 		}),
+		orphans: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "orphans_total", Help: "Sessions placed on a worker because gateway and worker were gone.",
+		}),
 	}
 	if reg == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.claims, m.assigns, m.keeps, m.duration, m.conflicts,
+		m.claims, m.assigns, m.keeps, m.duration, m.conflicts, m.orphans,
 		workers("ready", func(s Stats) int { return s.Ready }),
 		workers("full", func(s Stats) int { return s.Full }),
 		workers("draining", func(s Stats) int { return s.Draining }),

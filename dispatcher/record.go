@@ -25,6 +25,10 @@ const (
 	operationDelete = "DEL"
 )
 
+// graceMargin is how much longer than its session's grace a record is kept, unless
+// records are to expire sooner.
+const graceMargin = time.Minute
+
 // store holds the records of sessions. A read may be stale; only a write decides.
 type store struct {
 	js        jetstream.JetStream
@@ -102,7 +106,7 @@ func unreadable(rev uint64, err error) error {
 func (s *store) write(ctx context.Context, was held, rec subjects.Record) (held, error) {
 	rec.V = subjects.Version
 	m := &nats.Msg{Subject: subjects.SessionRecord(rec.Session), Data: subjects.Encode(rec)}
-	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithMsgTTL(s.expiry), jetstream.WithExpectLastSequencePerSubject(was.rev))
+	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithMsgTTL(s.lifetime(rec)), jetstream.WithExpectLastSequencePerSubject(was.rev))
 	if err != nil {
 		return held{}, s.failed("write record", err)
 	}
@@ -110,6 +114,17 @@ func (s *store) write(ctx context.Context, was held, rec subjects.Record) (held,
 		rec.Life = ack.Sequence
 	}
 	return held{Record: rec, rev: ack.Sequence, there: true}, nil
+}
+
+// lifetime is how long a record stays that nobody renews: longer than its session waits
+// for a client, or there would be nothing to come back to.
+func (s *store) lifetime(rec subjects.Record) time.Duration {
+	return max(s.expiry, graceOf(rec)+min(s.expiry, graceMargin))
+}
+
+// graceOf is how long a session waits for a client. Gateways allow an hour at most.
+func graceOf(rec subjects.Record) time.Duration {
+	return time.Duration(min(max(rec.Options.GraceMS, 0), time.Hour.Milliseconds())) * time.Millisecond
 }
 
 // remove deletes what was read. The tombstone, which watchers see, expires by itself.

@@ -20,6 +20,8 @@ type Config struct {
 	Version string                // of the program, told to clients
 	Engines []string              // engines that clients may choose by name; others' names choose none in particular; nil: pocketsphinx and tally
 
+	AudioLog bool // keep what is sent in a stream too, for when gateway and worker die together
+
 	Origins []string // hosts of web pages that may connect, with * as a wildcard; programs send no origin. nil: the gateway's own host
 
 	// PrincipalHeader names the header in which a proxy that authenticates clients tells

@@ -92,13 +92,19 @@ func (g *Server) Run(ctx context.Context) error {
 	g.results = bus.Results
 	svc, err := micro.AddService(g.nc, micro.Config{
 		Name: ServiceName, Version: "1.0.0", Description: "Stenobus gateway",
-		Metadata: map[string]string{"gateway": g.cfg.Name},
+		Metadata: g.metadata(),
 	})
 	if err != nil {
 		return fmt.Errorf("add service: %w", err)
 	}
+	if err := g.openAudioLog(ctx); err != nil {
+		return errors.Join(err, svc.Stop())
+	}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	if g.cfg.AudioLog {
+		g.wg.Go(func() { g.keepAudioLog(work) })
+	}
 	g.work = work
 	g.open.Store(true)
 

@@ -116,9 +116,14 @@ func (s *sender) begin(covered map[uint32]uint64, expects uint64) (n uint64, liv
 	}
 	s.again = nil
 	s.ready = true
+	return s.next, s.live()
+}
+
+// live is the state of the sources just before the number that is sent next.
+func (s *sender) live() []subjects.Source {
 	state := maps.Clone(s.sources)
 	s.each(s.base, s.next-1, func(_ uint64, e *entry) { applyState(state, e) })
-	return s.next, slices.SortedFunc(maps.Values(state), func(a, b subjects.Source) int { return int(a.Source) - int(b.Source) })
+	return slices.SortedFunc(maps.Values(state), func(a, b subjects.Source) int { return int(a.Source) - int(b.Source) })
 }
 
 // pause stops sending until the next begin: the owner is gone.

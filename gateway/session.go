@@ -94,6 +94,9 @@ type session struct {
 	heard    time.Time // the owner's last sign of life
 	connects uint64    // how often this gateway had lost the bus by then
 	sent     time.Time
+
+	before    map[uint32]uint64 // frames numbered before this gateway, by source
+	announced announced
 }
 
 // phase is where the ownership of a session stands.

@@ -25,7 +25,7 @@ func (s *session) startClaim(ctx context.Context, reason string) {
 func (s *session) claimRequest(reason string) subjects.ClaimRequest {
 	return subjects.ClaimRequest{
 		V: subjects.Version, Session: s.id, Gateway: s.srv.cfg.Name, Nonce: s.nonce,
-		Reason: reason, Stamp: s.stamp, Options: s.opts,
+		Reason: reason, Stamp: s.stamp, Fresh: !s.numbered, Options: s.opts,
 		Resume: s.resume && s.stamp.Life == 0, Shown: s.creds.shown, Authenticated: s.creds.authenticated,
 	}
 }
@@ -221,6 +221,7 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 		s.clockMS = r.AtMS
 		maps.Copy(s.snd.accepted, r.Accepted)
 		maps.Copy(s.snd.covered, r.Covered)
+		s.before = r.Accepted
 		s.startCount(max(r.Next, highest(r.Covered)+1), r.Sources)
 		s.tail.cursor = r.Log // what came before this connection was others' to deliver
 		if s.resume {
@@ -240,6 +241,7 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 	}
 	first := s.phase == taking
 	s.announce(s.snd.begin(r.Covered, r.Next))
+	s.announced.begun = s.snd.next
 	if !first {
 		return
 	}
@@ -282,7 +284,12 @@ func (s *session) announce(n uint64, live []subjects.Source) {
 	if live == nil {
 		live = []subjects.Source{} // an empty list, for readers in other languages
 	}
-	s.publish(subjects.Envelope{Kind: subjects.KindAnnounce, N: n}, subjects.Encode(subjects.Announce{Sources: live}))
+	a := subjects.Announce{Sources: live}
+	if s.snd.first > 1 {
+		a.First, a.Before = s.snd.first, s.before
+	}
+	s.publish(subjects.Envelope{Kind: subjects.KindAnnounce, N: n}, subjects.Encode(a))
+	s.announced.at, s.announced.n = time.Now(), n
 }
 
 // released obeys a worker that wants the session moved.
@@ -403,4 +410,5 @@ func (s *session) beat(now time.Time) {
 	if last := s.snd.next - 1; s.phase == streaming && (now.Sub(s.sent) >= stallBeat || s.snd.acked < last) {
 		s.publish(subjects.Envelope{Kind: subjects.KindLast, N: last}, nil)
 	}
+	s.logSources(now)
 }

@@ -22,6 +22,8 @@ type BusConfig struct {
 	ResultsEach     int64         // most results of one session; 0: 100,000
 	WorkerExpiry    time.Duration // a worker that has not reported for so long is gone; 0: 10 s
 	TombstoneExpiry time.Duration // how long the deletion of a key is remembered; 0: 5 s
+	AudioAge        time.Duration // how long the audio log keeps what was spoken; 0: 5 min
+	AudioBytes      int64         // most bytes of the audio log; 0: 1 GiB. A full log refuses, and nobody waits for it
 }
 
 func (c BusConfig) withDefaults() BusConfig {
@@ -42,6 +44,12 @@ func (c BusConfig) withDefaults() BusConfig {
 	}
 	if c.TombstoneExpiry == 0 {
 		c.TombstoneExpiry = 5 * time.Second
+	}
+	if c.AudioAge == 0 {
+		c.AudioAge = 5 * time.Minute
+	}
+	if c.AudioBytes == 0 {
+		c.AudioBytes = 1 << 30
 	}
 	return c
 }
@@ -123,6 +131,21 @@ func resultsConfig(cfg BusConfig) jetstream.StreamConfig {
 	}
 }
 
+func audioConfig(cfg BusConfig) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        AudioStream,
+		Description: "Stenobus: what gateways sent lately, for when a gateway and its window are gone",
+		Subjects:    []string{AllFrames},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Replicas:    cfg.Replicas,
+		MaxAge:      cfg.AudioAge,
+		MaxBytes:    cfg.AudioBytes,
+		Discard:     jetstream.DiscardNew, // or one session's flood would eat the others' last words
+		NoAck:       true,                 // nobody waits for this log
+	}
+}
+
 func sessionsConfig(cfg BusConfig) jetstream.KeyValueConfig {
 	return jetstream.KeyValueConfig{
 		Bucket:         SessionsBucket,
@@ -147,7 +170,17 @@ func workersConfig(cfg BusConfig) jetstream.KeyValueConfig {
 }
 
 func ensureResults(ctx context.Context, js jetstream.JetStream, cfg BusConfig) (jetstream.Stream, error) {
-	want := resultsConfig(cfg)
+	return ensureStream(ctx, js, resultsConfig(cfg))
+}
+
+// EnsureAudio creates the audio log if it is missing and checks one that exists, as
+// Ensure does for the rest. Gateways that keep a log call it; without them there is none.
+func EnsureAudio(ctx context.Context, js jetstream.JetStream, cfg BusConfig) error {
+	_, err := ensureStream(ctx, js, audioConfig(cfg.withDefaults()))
+	return err
+}
+
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	s, err := js.CreateStream(ctx, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		s, err = js.Stream(ctx, want.Name)
@@ -165,14 +198,14 @@ func compatible(want, have jetstream.StreamConfig) error {
 	switch {
 	case !slices.Equal(want.Subjects, have.Subjects):
 		return bad("subjects", want.Subjects, have.Subjects)
-	case have.RePublish == nil || have.RePublish.Source != want.RePublish.Source ||
-		have.RePublish.Destination != want.RePublish.Destination || have.RePublish.HeadersOnly:
+	case want.RePublish != nil && (have.RePublish == nil || have.RePublish.Source != want.RePublish.Source ||
+		have.RePublish.Destination != want.RePublish.Destination || have.RePublish.HeadersOnly):
 		return bad("republish", *want.RePublish, have.RePublish)
 	case have.Retention != want.Retention:
 		return bad("retention", want.Retention, have.Retention)
 	case have.Discard != want.Discard:
 		return bad("discard", want.Discard, have.Discard)
-	case have.AllowDirect:
+	case have.AllowDirect && want.Name == ResultsStream:
 		return bad("allow_direct", want.AllowDirect, have.AllowDirect)
 	case have.Sealed:
 		return bad("sealed", false, true)

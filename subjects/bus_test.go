@@ -33,6 +33,47 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
+// The audio log is made by whoever wants one, and refuses what it has no room for.
+func TestEnsureAudio(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	nc := bus.Dial()
+	bus.Ensure(nc, subjects.BusConfig{})
+	js, _ := jetstream.New(nc)
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	if _, err := js.Stream(ctx, subjects.AudioStream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Fatalf("a log that nobody wanted: %v", err)
+	}
+	for range 2 {
+		if err := subjects.EnsureAudio(ctx, js, subjects.BusConfig{AudioBytes: 4096}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		if err := nc.Publish(subjects.Frames("s"), make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := js.Stream(ctx, subjects.AudioStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(ctx) // answered after what was published before
+	if err != nil || info.State.FirstSeq != 1 || info.State.Bytes > 4096 {
+		t.Errorf("a full log: %+v, %v", info.State, err)
+	}
+	if err := js.DeleteStream(ctx, subjects.AudioStream); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: subjects.AudioStream, Subjects: []string{subjects.AllFrames}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := subjects.EnsureAudio(ctx, js, subjects.BusConfig{}); !errors.Is(err, subjects.ErrIncompatible) {
+		t.Errorf("a log that discards: %v, want ErrIncompatible", err)
+	}
+}
+
 func TestResultsAreFencedAndRepublished(t *testing.T) {
 	t.Parallel()
 	bus := subjectstest.NewBus(t)

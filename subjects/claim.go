@@ -27,6 +27,7 @@ type ClaimRequest struct {
 	Nonce   string    `json:"nonce"`  // one for each connection of a client
 	Reason  string    `json:"reason"` // open, or why the session must move
 	Stamp             // of the ownership to leave; zero to attach
+	Fresh   bool      `json:"fresh,omitempty"` // of a move: the gateway has numbered nothing yet; an attach never has
 	Options Options   `json:"options"`
 
 	Resume        bool `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
@@ -90,6 +91,7 @@ type WorkerRequest struct {
 	Reason  string    `json:"reason,omitempty"`
 	Why     string    `json:"why,omitempty"` // of an assign: how the worker was chosen, see Record
 	Stamp
+	Fresh   bool    `json:"fresh,omitempty"` // of assign: the gateway holds nothing of what was sent before
 	Options Options `json:"options"`
 }
 

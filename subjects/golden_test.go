@@ -86,7 +86,7 @@ func goldens() []golden {
 			subjects.Skip{Reason: subjects.RefusedWindow, Runs: []subjects.Run{{Source: 1, Count: 2}, {Source: 0, Count: 1}}}, body[subjects.Skip](subjects.KindSkip)},
 		{"end", frames, env(subjects.KindEnd, n(105)),
 			subjects.End{Reason: subjects.EndClient, Accepted: map[uint32]uint64{1: 54, 2: 46}, Replayed: map[uint32]uint64{1: 5}}, body[subjects.End](subjects.KindEnd)},
-		{"announce", frames, env(subjects.KindAnnounce, n(93)), subjects.Announce{Sources: []subjects.Source{src}}, body[subjects.Announce](subjects.KindAnnounce)},
+		{"announce", frames, env(subjects.KindAnnounce, n(93)), subjects.Announce{Sources: []subjects.Source{src}, First: 61, Before: map[uint32]uint64{1: 40, 2: 18}}, body[subjects.Announce](subjects.KindAnnounce)},
 		{"last", frames, env(subjects.KindLast, n(104)), []byte{}, nil},
 		{"detach", frames, env(subjects.KindDetach, n(104)), []byte{}, nil},
 		{"ready", inbox(subjects.ChannelReady), env(subjects.KindReady, nil), subjects.Ready{
@@ -120,7 +120,7 @@ func goldens() []golden {
 		{"keep", subjects.ClaimRenew, nil, subjects.KeepRequest{V: 1, Session: id, Worker: "w1", Stamp: stamp, Options: options}, doc[subjects.KeepRequest]("keep request")},
 		{"keep-reply", subjects.ClaimRenew, nil, subjects.KeepReply{V: 1, Error: &subjects.Error{Code: subjects.CodeSuperseded, Message: "epoch 3 owns the session"}}, doc[subjects.KeepReply]("keep reply")},
 		{"worker-request", worker, nil, subjects.WorkerRequest{
-			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonOpen, Why: why, Stamp: stamp, Options: options,
+			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonResume, Why: why, Stamp: stamp, Fresh: true, Options: options,
 		}, doc[subjects.WorkerRequest]("worker request")},
 		{"worker-reply", worker, nil, subjects.WorkerReply{V: 1, Slots: 10, Sessions: 4}, doc[subjects.WorkerReply]("worker reply")},
 		{"record", subjects.SessionRecord(id), nil, subjects.Record{

@@ -53,7 +53,9 @@ const (
 
 // Announce is the payload of announce: the state of the sources just before its number.
 type Announce struct {
-	Sources []Source `json:"sources"`
+	Sources []Source          `json:"sources"`
+	First   uint64            `json:"first,omitempty"`  // number with which this gateway began, where another one numbered before it
+	Before  map[uint32]uint64 `json:"before,omitempty"` // by source: frames that were numbered before first
 }
 
 // Ready is the payload of ready: the session is this worker's, send.

@@ -13,7 +13,7 @@ const (
 	ClaimCheck = "transcribe.claim.check" // request: would this claim have the right to its session?
 	ClaimQueue = "dispatchers"            // queue group of every dispatcher, on the four above
 
-	AllFrames  = "transcribe.session.*" // for onlookers only, never for a queue group: it would split sessions
+	AllFrames  = "transcribe.session.*" // for onlookers and the audio log, never for a queue group: it would split sessions
 	AllInboxes = "transcribe.inbox.*.*" // for onlookers
 	AllResults = "transcribe.result.*"  // what the results stream stores
 )
@@ -21,6 +21,7 @@ const (
 // Streams and buckets.
 const (
 	ResultsStream  = "TRANSCRIBE_RESULTS"
+	AudioStream    = "TRANSCRIBE_AUDIO" // the audio log, only where gateways keep one
 	SessionsBucket = "transcribe_sessions"
 	WorkersBucket  = "transcribe_workers"
 )

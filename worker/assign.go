@@ -160,6 +160,7 @@ func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.W
 		sources: map[uint32]*source{},
 		known:   map[uint32]subjects.Source{},
 		grace:   time.Duration(req.Options.GraceMS) * time.Millisecond,
+		after:   afterlife{fresh: req.Fresh && (req.Epoch > 1 || req.Attach > 1)}, // before these there was nothing
 	}
 	s.attach.Store(req.Attach)
 	s.rlog = &resultLog{

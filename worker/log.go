@@ -52,6 +52,8 @@ type resultLog struct {
 	progress subjects.Progress
 	sources  atomic.Pointer[[]subjects.Source] // as the session knows them; written by its loop, never changed in place
 	told     *[]subjects.Source                // as the log has them
+
+	coveredAt time.Time // of the last result before this ownership, if it covers something
 }
 
 // append queues a result. It blocks while the queue is full: finals wait, bounded,
@@ -105,6 +107,9 @@ func (l *resultLog) read(ctx context.Context) error {
 		return fmt.Errorf("last message of the results log: %w", err)
 	}
 	l.progress = p.Progress
+	if covers(e.Kind) {
+		l.coveredAt = m.Time
+	}
 	return l.readSources(ctx)
 }
 

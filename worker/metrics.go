@@ -7,7 +7,7 @@ import (
 // metrics of a worker. Nothing is labelled by session.
 type metrics struct {
 	frames, duplicates, holes, stale, bad, undecodable, interims, unsent prometheus.Counter
-	unaccounted                                                          prometheus.Counter
+	unaccounted, recovered                                               prometheus.Counter
 	covered, abandoned                                                   prometheus.Counter
 	results, refused                                                     *prometheus.CounterVec
 }
@@ -47,6 +47,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 			Namespace: "stenobus", Subsystem: "worker", Name: "frames_refused_total", Help: "Frames that stored results count as refused, by reason.",
 		}, []string{"reason"}),
 		unaccounted: counter("frames_unaccounted", "Frames neither covered nor refused at a session's end. Must be 0."),
+		recovered:   counter("frames_recovered_total", "Frames read from the audio log, because their gateway was gone."),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "stenobus", Subsystem: "worker", Name: "results_total", Help: "Results stored, by kind.",
 		}, []string{"kind"}),
@@ -55,7 +56,8 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.covered, m.abandoned, m.refused, m.results,
+		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.recovered,
+		m.covered, m.abandoned, m.refused, m.results,
 		gauge("sessions", "Sessions held.", func(s Stats) int { return s.Sessions }),
 		gauge("slots", "Sessions that may be held.", func(s Stats) int { return s.Slots }),
 	} {

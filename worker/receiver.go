@@ -15,6 +15,7 @@ type arrival struct {
 	n, to    uint64
 	envelope subjects.Envelope
 	payload  []byte
+	logged   bool // read from the audio log
 }
 
 // receiver puts the numbered messages of one session in order. It is pure: what to
@@ -25,6 +26,7 @@ type receiver struct {
 	held  []arrival // early messages, by n
 	dups  uint64    // numbers that came again
 	early uint64    // messages that came before their turn
+	spare int       // messages held beyond maxHeld, see adopt
 }
 
 // begin sets where the count goes on. Numbers below are never taken.
@@ -54,7 +56,7 @@ func (r *receiver) offer(a arrival) bool {
 		r.dups += a.to - a.n + 1
 		return true
 	}
-	if len(r.held) >= maxHeld {
+	if len(r.held) >= maxHeld+r.spare {
 		if r.next == 0 || a.n > r.next {
 			return false
 		}
@@ -65,6 +67,17 @@ func (r *receiver) offer(a arrival) bool {
 	}
 	r.held = slices.Insert(r.held, i, a)
 	return true
+}
+
+// adopt takes in messages that were read from a log, however many: their reader bounds
+// them. Those that come from the sender have their own room beside them.
+func (r *receiver) adopt(list []arrival) {
+	if len(list) == 0 {
+		return
+	}
+	r.top = max(r.top, list[len(list)-1].to)
+	r.spare += len(list)
+	r.held = inOrder(append(r.held, list...))
 }
 
 // peek returns the message that holds the next number, if it is there.
@@ -101,6 +114,7 @@ func (r *receiver) takeTo(n uint64) {
 func (r *receiver) pop() {
 	r.held[0] = arrival{} // let the payload go
 	r.held = r.held[1:]
+	r.spare = max(0, r.spare-1)
 	if len(r.held) == 0 {
 		r.held = nil
 	}

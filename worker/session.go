@@ -79,12 +79,13 @@ type session struct {
 	grace     time.Duration
 	detached  bool
 	waiters   []uint64 // later attaches, rising; each waits for the last frames of the one before
+	after     afterlife
 }
 
 // clocks are the moments at which the session's loop has something to do; zero: never.
 type clocks struct {
-	ack, nak, ready, quiet, renew, release, drain, hand, yield time.Time
-	nakStep                                                    time.Duration
+	ack, nak, ready, quiet, renew, release, drain, hand, yield, alive time.Time
+	nakStep                                                           time.Duration
 }
 
 // control is a request of a dispatcher to a running session.
@@ -173,7 +174,7 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 	now := time.Now()
 	s.clock.quiet = now.Add(s.quietBound())
 	s.clock.renew = now.Add(s.w.renewEvery())
-	s.ready(now)
+	s.open(ctx, now)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -189,6 +190,8 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 			}
 		case <-s.roomy:
 			s.advance(ctx)
+		case p := <-s.recalled():
+			s.remember(ctx, p)
 		case c := <-s.control:
 			if c.op == subjects.OpRelease {
 				return errReleased
@@ -240,6 +243,7 @@ func (s *session) steer(ctx context.Context, c control) {
 		case c.attach == s.attach.Load() && len(s.waiters) == 0:
 			s.ready(now)
 		case c.attach > s.attach.Load():
+			s.after.last = nil
 			s.queue(c.attach)
 			if len(s.waiters) == 1 {
 				s.clock.hand = now.Add(handBound)
@@ -271,6 +275,7 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 		return nil
 	}
 	now := time.Now()
+	s.spoken()
 	s.clock.quiet = now.Add(s.quietBound())
 	if s.detached = false; len(s.waiters) > 0 {
 		s.clock.hand = now.Add(handBound)
@@ -314,20 +319,35 @@ func (s *session) announce(ctx context.Context, e subjects.Envelope, payload []b
 		s.w.grumble(s.log, "announce refused", err)
 		return nil
 	}
+	if s.ending != nil || !s.begun && s.after.recall != nil {
+		return nil // all is said, or it is announced again
+	}
+	s.clock.ready = time.Time{}
+	if s.gaps(a) {
+		s.read(ctx, e.N, func(ctx context.Context, _ passage) {
+			s.after.lostTo = e.N - 1
+			s.goOn(ctx, e.N, a)
+		})
+		return nil
+	}
+	s.goOn(ctx, e.N, a)
+	return nil
+}
+
+// goOn takes what a gateway sends from n on.
+func (s *session) goOn(ctx context.Context, n uint64, a subjects.Announce) {
 	for _, info := range a.Sources {
 		s.openSource(ctx, info)
 	}
-	s.clock.ready = time.Time{}
 	if s.begun {
-		return nil
+		return
 	}
 	s.begun = true
 	if s.recv.next == 0 {
-		s.recv.begin(e.N)
+		s.recv.begin(n)
 	}
 	s.ack()
 	s.advance(ctx)
-	return nil
 }
 
 // queue lets an attach wait for its turn. Dispatchers may overtake each other, so it need
@@ -369,6 +389,9 @@ func (s *session) handOver(ctx context.Context, now time.Time) {
 
 // turnAway tells the attaches that still wait that this life is over.
 func (s *session) turnAway() {
+	if !s.begun { // its gateway has numbered nothing in this life
+		s.waiters = append([]uint64{s.attach.Load()}, s.waiters...)
+	}
 	for _, attach := range s.waiters {
 		s.attach.Store(attach)
 		s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{Worker: string(s.w.id), Reason: subjects.MoveEnded})
@@ -378,16 +401,8 @@ func (s *session) turnAway() {
 // abandonHoles goes on past what only the gateway before this one could have sent
 // again: the next one's numbers begin after the highest known.
 func (s *session) abandonHoles(ctx context.Context) {
-	for s.recv.next != 0 && s.recv.next <= s.recv.top && s.ending == nil {
-		s.advance(ctx)
-		from, to, ok := s.recv.hole()
-		if !ok {
-			return // a source's queue is full: its frames are here, and will be taken
-		}
-		s.log.Warn("frames were lost with their gateway", "from", from, "to", to)
-		s.w.metrics.abandoned.Add(float64(to - from + 1))
-		s.recv.takeTo(to)
-	}
+	s.after.lostTo = s.recv.top
+	s.advance(ctx)
 }
 
 // advance takes what is in order, until a source's queue is full.
@@ -395,6 +410,9 @@ func (s *session) advance(ctx context.Context) {
 	s.stalled = false
 	for s.ending == nil {
 		a, ok := s.recv.peek()
+		if !ok && s.abandon() {
+			continue
+		}
 		if !ok {
 			break
 		}
@@ -417,6 +435,7 @@ func (s *session) advance(ctx context.Context) {
 	} else if s.clock.nakStep == 0 {
 		s.nak(now)
 	}
+	s.settled()
 }
 
 // finish ends the session in order: every source finalises, then ended is written.

@@ -84,6 +84,9 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 			s.packets[info.Source] = info.Packet
 		}
 		s.w.metrics.frames.Inc()
+		if a.logged {
+			s.w.metrics.recovered.Inc()
+		}
 	}
 	s.recv.take()
 	return true

@@ -11,7 +11,7 @@ import (
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
 	first := time.Now().Add(time.Hour)
-	for _, t := range [...]time.Time{c.ack, c.nak, c.ready, c.quiet, c.renew, c.release, c.drain, c.hand, c.yield} {
+	for _, t := range [...]time.Time{c.ack, c.nak, c.ready, c.quiet, c.renew, c.release, c.drain, c.hand, c.yield, c.alive} {
 		if !t.IsZero() && t.Before(first) {
 			first = t
 		}
@@ -41,22 +41,26 @@ func (s *session) tick(ctx context.Context, now time.Time) error {
 	}
 	if due(s.clock.hand, now) {
 		if s.clock.hand = (time.Time{}); s.ending == nil && len(s.waiters) > 0 { // else those that wait begin another life
-			s.handOver(ctx, now)
+			s.takeOver(ctx)
 		}
 	}
+	if due(s.clock.alive, now) {
+		s.clock.alive = now.Add(ackWait)
+		s.ack()
+	}
 	if due(s.clock.quiet, now) {
-		s.lost(now)
+		s.lost(ctx, now)
 	}
 	if s.draining {
-		return s.drain(now)
+		return s.drain(ctx, now)
 	}
 	return nil
 }
 
 // lost ends a session for which no gateway has spoken for its grace. Nothing is
 // concluded from silence while this worker itself is cut off.
-func (s *session) lost(now time.Time) {
-	if !s.w.nc.IsConnected() {
+func (s *session) lost(ctx context.Context, now time.Time) {
+	if !s.w.nc.IsConnected() || s.after.recall != nil {
 		s.clock.quiet = now.Add(s.quietBound())
 		return
 	}
@@ -65,7 +69,7 @@ func (s *session) lost(now time.Time) {
 	if s.detached {
 		reason = subjects.EndGrace
 	}
-	s.finish(subjects.End{Reason: reason})
+	s.conclude(ctx, subjects.End{Reason: reason})
 }
 
 // quietBound is how long no gateway may speak for the session.
@@ -73,10 +77,10 @@ func (s *session) quietBound() time.Duration { return s.grace + gatewayQuiet }
 
 // drain asks for another worker until one has the session. A session without a
 // gateway has nobody to move it: it ends here, in order.
-func (s *session) drain(now time.Time) error {
+func (s *session) drain(ctx context.Context, now time.Time) error {
 	switch {
-	case s.detached && s.ending == nil:
-		s.finish(subjects.End{Reason: subjects.EndWorker})
+	case s.detached && s.ending == nil && s.after.last == nil && s.after.recall == nil:
+		s.conclude(ctx, subjects.End{Reason: subjects.EndWorker})
 	case due(s.clock.drain, now):
 		return errDrained
 	case due(s.clock.release, now):
@@ -101,6 +105,9 @@ func (s *session) yield(now time.Time) {
 // ready tells the gateway that this worker has the session, and from where to send.
 func (s *session) ready(now time.Time) {
 	s.clock.ready = now.Add(readyWait)
+	if s.after.recall != nil || s.after.ends {
+		return // where to go on is not known, or nowhere
+	}
 	sources := s.allSources()
 	s.publish(subjects.ChannelReady, subjects.KindReady, subjects.Ready{
 		Worker: string(s.w.id), Probe: s.w.probe, Next: s.nextNumber(), Accepted: s.accepted(),
@@ -122,9 +129,14 @@ func (s *session) nextNumber() uint64 {
 // accepted is how many frames of each source are here: taken, or about to be.
 func (s *session) accepted() map[uint32]uint64 {
 	n := cloneCounts(s.taken)
-	for _, a := range s.recv.held {
+	next := s.recv.next
+	for _, a := range s.recv.held { // they may overlap
 		for i, f := range a.envelope.Frames {
-			if number := a.n + uint64(i); number >= s.recv.next && number > s.covered[f.Source] {
+			number := a.n + uint64(i)
+			if number < next {
+				continue
+			}
+			if next = number + 1; number > s.covered[f.Source] {
 				n[f.Source]++
 			}
 		}

@@ -35,6 +35,7 @@ type Worker struct {
 	engines []Engine // the first is the default
 	log     *slog.Logger
 	metrics metrics
+	audio   *audioLog
 	since   time.Time
 
 	results  jetstream.Stream // set by Run before the first session
@@ -67,6 +68,7 @@ func New(nc *nats.Conn, cfg Config, engines ...Engine) (*Worker, error) {
 	w := &Worker{
 		nc: nc, js: js, cfg: cfg, id: subjects.WorkerID(cfg.ID), engines: engines,
 		log:      cfg.Log.With("worker", cfg.ID),
+		audio:    newAudioLog(js),
 		since:    time.Now(),
 		changed:  make(chan struct{}, 1),
 		sessions: map[subjects.SessionID]*session{},

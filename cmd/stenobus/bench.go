@@ -23,6 +23,7 @@ type benchCmd struct {
 	FrameBytes int           `help:"Bytes of a frame." default:"120"`
 	Share      time.Duration `help:"How long a frame waits for others to share its message." default:"0s"`
 	Interims   bool          `help:"Ask for interims too."`
+	AudioLog   bool          `help:"Keep the audio log, to see what it costs."`
 	JSON       bool          `name:"json" help:"Print one JSON object, with units in its names."`
 	Runs       int           `help:"Measure so often and print the medians." default:"1"`
 }
@@ -36,6 +37,7 @@ Examples:
 
     stenobus bench
     stenobus bench --share 60ms --runs 3
+    stenobus bench --audio-log --runs 3
     stenobus bench --sessions 10 --sources 20 --json | jq .path_to_pipe_ratio
 `
 }
@@ -87,13 +89,17 @@ func (c *benchCmd) Run(p *program) error {
 
 // upArgs give "up" room for the load and leave the rest at its defaults.
 func (c *benchCmd) upArgs() []string {
-	return []string{
+	args := []string{
 		"up", "--engine", "tally", "--log-level", "warn", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 		"--worker-slots", strconv.Itoa(max(c.Sessions, 100)),
 		"--gateway-max-sessions", strconv.Itoa(max(c.Sessions, 10_000)),
 		"--gateway-max-sources", strconv.Itoa(max(c.Sources, 256)),
 		"--gateway-share", c.Share.String(),
 	}
+	if c.AudioLog {
+		args = append(args, "--audio-log")
+	}
+	return args
 }
 
 func (c *benchCmd) print(w io.Writer, r bench.Result) error {

@@ -10,12 +10,23 @@ import (
 
 type gatewayCmd struct {
 	Listen string `help:"Where clients connect; port 0 takes any free one." placeholder:"HOST:PORT" default:"127.0.0.1:8080"`
+	audioLogFlag
 	gatewayFlags
 	Bus busFlags `embed:"" prefix:"bus-"`
 	natsFlags
 }
 
-// gatewayFlags are gateway.Config.
+// audioLogFlag has one name in gateway, up and bench: it is about the whole deployment.
+type audioLogFlag struct {
+	AudioLog bool `help:"Keep what was sent to workers in a stream for a few minutes, so that a gateway and its worker may die together and nothing is lost. Gateways started without it switch it off again." group:"Gateway"`
+}
+
+func (f audioLogFlag) apply(cfg gateway.Config) gateway.Config {
+	cfg.AudioLog = f.AudioLog
+	return cfg
+}
+
+// gatewayFlags are gateway.Config, but for the audio log.
 type gatewayFlags struct {
 	Name        string        `help:"Name in records and logs; random by default." group:"Gateway"`
 	Window      time.Duration `help:"Most audio that a session keeps for sending again." default:"60s" group:"Gateway"`
@@ -82,7 +93,7 @@ func (c *gatewayCmd) Run(p *program) error {
 		return err
 	}
 	reg := ops.NewRegistry()
-	r, clients, err := newGateway(conn, c.config(wiring{p.log, reg, c.Bus.config()}))
+	r, clients, err := newGateway(conn, c.apply(c.config(wiring{p.log, reg, c.Bus.config()})))
 	if err != nil {
 		conn.close()
 		return err

@@ -35,7 +35,7 @@ func (i *inside) parts(l net.Listener, engines engineSet) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	gateway, clients, err := newGateway(g, i.cmd.GatewayFlags.config(with))
+	gateway, clients, err := newGateway(g, i.cmd.apply(i.cmd.GatewayFlags.config(with)))
 	if err != nil {
 		return nil, err
 	}

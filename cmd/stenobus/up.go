@@ -15,6 +15,7 @@ type upCmd struct {
 	NatsListen string `help:"Where the embedded NATS server listens; by default as its configuration says, 127.0.0.1:4222 in the shipped one." placeholder:"HOST:PORT"`
 	Data       string `help:"Directory of the streams; by default ${data}, or what --nats-config says." placeholder:"DIR"`
 	NatsConfig string `help:"Configuration of the embedded NATS server; by default the shipped nats.conf." placeholder:"FILE"`
+	audioLogFlag
 	engineFlags
 	GatewayFlags    gatewayFlags    `embed:"" prefix:"gateway-"`
 	DispatcherFlags dispatcherFlags `embed:"" prefix:"dispatcher-"`

@@ -50,6 +50,8 @@ type busFlags struct {
 	WorkerExpiry time.Duration `help:"A worker that has not reported for so long is gone." default:"10s" group:"Streams and buckets, where they are not there yet"`
 	Tombstones   time.Duration `help:"How long the deletion of a key is remembered." default:"5s" group:"Streams and buckets, where they are not there yet"`
 	ResultsEach  int64         `help:"Most results of one session." default:"100000" group:"Streams and buckets, where they are not there yet"`
+	AudioAge     time.Duration `help:"How long the audio log keeps what was sent." default:"5m" group:"Streams and buckets, where they are not there yet"`
+	AudioBytes   int64         `help:"Most bytes of the audio log; a full one refuses, and nobody waits for it." default:"1073741824" group:"Streams and buckets, where they are not there yet"`
 }
 
 func (f *busFlags) config() subjects.BusConfig {
@@ -58,6 +60,8 @@ func (f *busFlags) config() subjects.BusConfig {
 		ResultsAge:   f.ResultsAge,
 		ResultsBytes: f.ResultsBytes,
 		ResultsEach:  f.ResultsEach,
+		AudioAge:     f.AudioAge,
+		AudioBytes:   f.AudioBytes,
 
 		WorkerExpiry:    f.WorkerExpiry,
 		TombstoneExpiry: f.Tombstones,
