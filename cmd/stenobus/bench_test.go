@@ -37,7 +37,9 @@ func measure(t *testing.T, ctx context.Context, args ...string) outcome {
 
 func TestBench(t *testing.T) {
 	t.Parallel()
-	for name, args := range map[string][]string{"one frame a message": nil, "shared": {"--share", "60ms", "--interims"}} {
+	for name, args := range map[string][]string{
+		"one frame a message": nil, "shared": {"--share", "60ms", "--interims"}, "with the audio log": {"--audio-log"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := measure(t, t.Context(), append(args, "--json")...)
