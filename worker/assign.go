@@ -288,7 +288,7 @@ func (w *Worker) reportOnce(ctx context.Context, kv jetstream.KeyValue) error {
 	r := subjects.WorkerReport{
 		V: subjects.Version, Worker: w.id, Labels: w.cfg.Labels, Slots: st.Slots,
 		Sessions: st.Sessions, Draining: st.Draining, Version: w.cfg.Version,
-		Since: w.since.UTC().Format(time.RFC3339),
+		Since: w.since.UTC().Format(time.RFC3339Nano),
 	}
 	for _, e := range w.engines {
 		d := e.Describe()
