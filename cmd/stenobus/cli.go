@@ -21,6 +21,7 @@ type cli struct {
 	Gateway    gatewayCmd    `cmd:"" help:"Run a gateway: clients send their audio here."`
 	Dispatcher dispatcherCmd `cmd:"" help:"Run a dispatcher: it places sessions on workers."`
 	Worker     workerCmd     `cmd:"" help:"Run a worker: it turns speech into text."`
+	Bus        busCmd        `cmd:"" help:"Run the NATS server as a process of its own, alone or in a cluster."`
 	Send       sendCmd       `cmd:"" help:"Send audio files to a gateway and print what was said."`
 	Demo       demoCmd       `cmd:"" help:"Show it all at work on the shipped speech samples."`
 	Bench      benchCmd      `cmd:"" help:"Measure what the whole path costs beside a bare pipe."`
