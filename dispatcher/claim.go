@@ -76,6 +76,8 @@ func (c *claim) round(ctx context.Context) (held, error) {
 	switch {
 	case c.req.Moves():
 		h, err = c.move(ctx, was)
+	case !was.there && c.req.Resume:
+		return held{}, subjects.Errorf(subjects.CodeEnded, "no life of the session is left to resume")
 	case !was.there:
 		h, err = c.begin(ctx, was)
 	case was.Nonce != c.req.Nonce:
@@ -113,9 +115,12 @@ func (c *claim) attach(ctx context.Context, was held) (held, error) {
 	if c.attached {
 		return held{}, subjects.Errorf(subjects.CodeSuperseded, "another connection has the session, at attach %d", was.Attach)
 	}
+	if !c.req.Permitted(was.Options.Access) {
+		return held{}, forbidden(was)
+	}
 	rec := was.Record
-	if rec.Nonce == "" { // a worker brought it back, who does not know them
-		rec.Options = c.req.Options
+	if !c.req.Shown { // the connection was given a token of its own, which is the session's from now on
+		rec.Options.Token = c.req.Options.Token
 	}
 	rec.Attach++
 	rec.Nonce, rec.Gateway = c.req.Nonce, c.req.Gateway
@@ -143,9 +148,7 @@ func (c *claim) move(ctx context.Context, was held) (held, error) {
 	}
 	rec := subjects.Record{Session: c.req.Session, Options: c.req.Options}
 	if same {
-		if rec = was.Record; rec.Nonce == "" {
-			rec.Options = c.req.Options
-		}
+		rec = was.Record
 	}
 	rec.Stamp = subjects.Stamp{Life: asked.Life, Epoch: max(rec.Epoch, asked.Epoch), Attach: asked.Attach}
 	w, ok := c.replacement(rec)
@@ -228,6 +231,9 @@ func (c *claim) settle(ctx context.Context, h held) (held, error) {
 		}
 		switch {
 		case refused.Code == subjects.CodeEnded && c.req.Moves():
+			c.remove(ctx, h)
+			return held{}, refused
+		case refused.Code == subjects.CodeEnded && c.req.Resume:
 			c.remove(ctx, h)
 			return held{}, refused
 		case refused.Code == subjects.CodeEnded:

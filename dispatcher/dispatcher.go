@@ -45,7 +45,8 @@ type Dispatcher struct {
 	metrics metrics
 	fleet   *fleet
 	waiting *demand
-	store   *store // set by Run before the first claim
+	store   *store           // set by Run before the first claim
+	results jetstream.Stream // likewise
 	running atomic.Bool
 	faults  sync.Map // message to *rate.Sometimes
 	desk    desk
@@ -87,6 +88,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if d.store, err = openStore(ctx, d.js, bus, d.cfg, d.metrics.conflicts); err != nil {
 		return err
 	}
+	d.results = bus.Results
 	work := context.WithoutCancel(ctx)
 	watching, stopWatching := context.WithCancel(work)
 	var watcher sync.WaitGroup
@@ -186,6 +188,7 @@ func (d *Dispatcher) serve(work context.Context) (micro.Service, error) {
 		busy          func(*subjects.Error) any
 	}{
 		{"claim", subjects.Claim, d.answerClaim, claimRefused},
+		{"check", subjects.ClaimCheck, d.answerCheck, claimRefused},
 		{"renew", subjects.ClaimRenew, d.keeper("renew", d.renew), keepRefused},
 		{"end", subjects.ClaimEnd, d.keeper("end", d.end), keepRefused},
 	} {

@@ -23,8 +23,10 @@ func (d *Dispatcher) renew(ctx context.Context, req subjects.KeepRequest) error 
 		case was.ended && was.rev > req.Life:
 			return subjects.Errorf(subjects.CodeSuperseded, "life %d of the session has ended", req.Life)
 		default:
-			// Its options and its nonce come back with the next claim.
-			rec = subjects.Record{Stamp: req.Stamp, Session: req.Session, Worker: req.Worker, Reason: subjects.ReasonResume}
+			rec = subjects.Record{
+				Stamp: req.Stamp, Session: req.Session, Worker: req.Worker,
+				Reason: subjects.ReasonResume, Options: req.Options,
+			}
 		}
 		_, err = d.store.write(ctx, was, rec)
 		return err

@@ -31,7 +31,7 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 	deadline := time.Now().Add(s.srv.cfg.ClaimWait)
 	var told time.Time
 	for {
-		reply, err := s.srv.ask(ctx, req)
+		reply, err := s.srv.ask(ctx, subjects.Claim, req)
 		var refusal *subjects.Error
 		switch {
 		case ctx.Err() != nil:
@@ -39,7 +39,7 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 		case err == nil:
 			s.offer(ctx, claimed{reply: reply})
 			return
-		case errors.As(err, &refusal) && !retriable(refusal.Code, req.Moves()):
+		case errors.As(err, &refusal) && !retriable(refusal.Code, req.Moves() || req.Resume):
 			s.offer(ctx, claimed{err: refusal})
 			return
 		case time.Now().After(deadline):
@@ -69,22 +69,22 @@ func (s *session) offer(ctx context.Context, c claimed) {
 	}
 }
 
-func retriable(code string, moves bool) bool {
+func retriable(code string, goesOn bool) bool {
 	switch code {
 	case subjects.CodeNoWorker, subjects.CodeInternal, subjects.CodeEnding:
 		return true
 	case subjects.CodeEnded: // a new life can begin, an old one can't go on
-		return !moves
+		return !goesOn
 	}
 	return false
 }
 
-// ask makes one claim.
-func (g *Server) ask(ctx context.Context, req subjects.ClaimRequest) (subjects.ClaimReply, error) {
+// ask makes one claim, or asks whether it would be granted.
+func (g *Server) ask(ctx context.Context, subject string, req subjects.ClaimRequest) (subjects.ClaimReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	started := time.Now()
-	m, err := g.nc.RequestWithContext(ctx, subjects.Claim, subjects.Encode(req))
+	m, err := g.nc.RequestWithContext(ctx, subject, subjects.Encode(req))
 	if errors.Is(err, nats.ErrNoResponders) {
 		return subjects.ClaimReply{}, errors.New("no dispatcher answers")
 	}

@@ -18,6 +18,7 @@ const statusSuperseded websocket.StatusCode = 4409
 var (
 	endDone       = end{"ended", websocket.StatusNormalClosure, "session ended", false}
 	endSuperseded = end{"superseded", statusSuperseded, "superseded: a later connection has this session", false}
+	endForbidden  = end{"forbidden", websocket.StatusPolicyViolation, "forbidden: the session is somebody else's, or the resume token is missing or wrong", false}
 	endTooFast    = end{"audio_too_fast", websocket.StatusPolicyViolation, "audio_too_fast", false}
 	endSlow       = end{"slow_client", websocket.StatusPolicyViolation, "slow_client: results were not read fast enough", true}
 	endTooBig     = end{"message_too_big", websocket.StatusMessageTooBig, "message_too_big", false}

@@ -22,6 +22,10 @@ type Config struct {
 
 	Origins []string // hosts of web pages that may connect, with * as a wildcard; programs send no origin. nil: the gateway's own host
 
+	// PrincipalHeader names the header in which a proxy that authenticates clients tells
+	// who a client is. Then the id alone resumes no session. Empty: no authentication.
+	PrincipalHeader string
+
 	Window      time.Duration // most audio that a session keeps for sending again; 0: 60 s
 	WindowBytes int           // the same in bytes; 0: 8 MiB
 	Share       time.Duration // how long a frame waits for others to share its message; 0: not at all, frames already waiting share

@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
+	"golang.org/x/time/rate"
 
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
@@ -47,6 +48,7 @@ type Server struct {
 	work    context.Context  // of sessions: outlives Run's ctx while they leave; set by Run
 	stop    chan struct{}    // closed: sessions leave
 	wg      sync.WaitGroup   // helpers of sessions
+	faults  sync.Map         // message to *rate.Sometimes: what goes wrong again and again is logged now and then
 
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]*presence
@@ -208,14 +210,27 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("Invalid sessionId: %v", err)})
 		return
 	}
-	s := newSession(g, id, given, req, conv, r.RemoteAddr)
+	creds, refusal := g.credentials(r)
+	if refusal != nil {
+		g.refuse(w, *refusal)
+		return
+	}
+	if req.Resume && !given {
+		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: "Invalid after: it needs the sessionId of the session to resume"})
+		return
+	}
+	s := newSession(g, id, given, req, creds, conv)
+	if refusal := g.admit(r.Context(), s); refusal != nil {
+		g.refuse(w, *refusal)
+		return
+	}
 	if refusal := g.enter(s); refusal != nil {
 		g.refuse(w, *refusal)
 		return
 	}
 	defer g.loops.Done()
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:    first(r.Header.Values("Sec-WebSocket-Protocol")),
+		Subprotocols:    chosen(protocols(r)),
 		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
 		CompressionMode: websocket.CompressionDisabled,
 	})
@@ -226,18 +241,9 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 	conn.SetReadLimit(g.cfg.MaxMessage)
 	s.send(conv.Hello(dialect.Welcome{
 		Session: id, Given: given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
-		Version: g.cfg.Version, Provider: s.opts.Engine,
+		Version: g.cfg.Version, Provider: s.opts.Engine, Token: creds.token,
 	}), "")
 	g.converse(s, conn)
-}
-
-// first echoes the first subprotocol that a client offers, as the bridge's peers do.
-func first(offered []string) []string {
-	if len(offered) == 0 {
-		return nil
-	}
-	name, _, _ := strings.Cut(offered[0], ",")
-	return []string{strings.TrimSpace(name)}
 }
 
 // enter counts a session in, unless the gateway is closed or full. Every enter that
@@ -260,6 +266,13 @@ func (g *Server) exit(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.sessions, s)
+}
+
+// present is how many sessions there are.
+func (g *Server) present() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.sessions)
 }
 
 // clientLeft counts a session among those that wait for their client.
@@ -288,6 +301,13 @@ func (g *Server) converse(s *session, conn *websocket.Conn) {
 	})
 	s.hungup <- s.read(g.work, conn)
 	own.Wait()
+}
+
+// grumble logs a fault of the bus or of another process, each message at most once in
+// noticeEvery, however many sessions meet it. Messages are constants, so the map stays small.
+func (g *Server) grumble(log *slog.Logger, msg string, err error) {
+	t, _ := g.faults.LoadOrStore(msg, &rate.Sometimes{First: 1, Interval: noticeEvery})
+	t.(*rate.Sometimes).Do(func() { log.Warn(msg, "error", err) })
 }
 
 // contain keeps a bug that one session meets from ending the others.

@@ -6,9 +6,9 @@ import (
 
 // metrics of a gateway. Nothing is labelled by session or by what a client wrote.
 type metrics struct {
-	frames, messages, unsent, shed, stale, bad, repairs, unaccounted prometheus.Counter
-	results, ends, moves, warnings, refused                          *prometheus.CounterVec
-	claim                                                            prometheus.Histogram
+	frames, messages, unsent, shed, stale, bad, repairs, unaccounted, replayed prometheus.Counter
+	results, ends, moves, warnings, refused                                    *prometheus.CounterVec
+	claim                                                                      prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer, g *Server) (metrics, error) {
@@ -32,6 +32,7 @@ func newMetrics(reg prometheus.Registerer, g *Server) (metrics, error) {
 		stale:       counter("messages_stale_total", "Messages of an old life, epoch or attach."),
 		bad:         counter("messages_bad_total", "Messages of the bus that could not be read."),
 		repairs:     counter("results_repairs_total", "Reads of the store because a result did not come."),
+		replayed:    counter("frames_replayed_total", "Frames sent to workers again."),
 		unaccounted: counter("frames_unaccounted", "Frames neither covered nor refused at a session's end. Must be 0."),
 		results:     vec("results_total", "Results delivered, by kind.", "kind"),
 		ends:        vec("ends_total", "Connections closed, by code.", "code"),
@@ -47,7 +48,7 @@ func newMetrics(reg prometheus.Registerer, g *Server) (metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.frames, m.messages, m.unsent, m.shed, m.stale, m.bad, m.repairs, m.unaccounted,
+		m.frames, m.messages, m.unsent, m.shed, m.stale, m.bad, m.repairs, m.unaccounted, m.replayed,
 		m.results, m.ends, m.moves, m.warnings, m.refused, m.claim,
 		gauge("sessions_active", "Sessions with a client.", func(s Stats) int { return s.Active }),
 		gauge("sessions_detached", "Sessions that wait for their client.", func(s Stats) int { return s.Detached }),

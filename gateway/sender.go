@@ -45,7 +45,8 @@ type sender struct {
 	sources  map[uint32]subjects.Source // state of live sources just before base
 	covered  map[uint32]uint64          // by source, from stored results
 	accepted map[uint32]uint64          // frames numbered, by source
-	replayed uint64                     // frames sent more than once
+	top      uint64                     // the highest number ever sent
+	replayed map[uint32]uint64          // how often a frame was sent again, by source
 }
 
 // span is a range of numbers, both ends included.
@@ -57,6 +58,7 @@ func newSender() *sender {
 		sources:  map[uint32]subjects.Source{},
 		covered:  map[uint32]uint64{},
 		accepted: map[uint32]uint64{},
+		replayed: map[uint32]uint64{},
 	}
 }
 
@@ -299,8 +301,8 @@ func (s *sender) pop() (outgoing, bool) {
 			continue
 		}
 		out, next := s.message(r.from, r.to)
-		s.replayed += next - r.from
 		r.from = next
+		s.sent(out)
 		return out, true
 	}
 	limit := min(s.end-1, s.acked+maxInFlight)
@@ -309,7 +311,19 @@ func (s *sender) pop() (outgoing, bool) {
 	}
 	out, next := s.message(s.next, limit)
 	s.next = next
+	s.sent(out)
 	return out, true
+}
+
+// sent counts the frames of a message that were sent before.
+func (s *sender) sent(out outgoing) {
+	n := out.envelope.N
+	for i, f := range out.envelope.Frames {
+		if n+uint64(i) <= s.top {
+			s.replayed[f.Source]++
+		}
+	}
+	s.top = max(s.top, n+uint64(max(1, len(out.envelope.Frames)))-1)
 }
 
 // message makes one message of the entries from number n on, none beyond last, and

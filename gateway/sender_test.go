@@ -83,7 +83,7 @@ func TestSenderSendsAgainWhatIsMissing(t *testing.T) {
 	s.nak(3, 4)   // asked twice before the answer
 	s.nak(20, 30) // never sent
 	got, _ := popAll(s)
-	if len(got) != 2 || got[0] != 3 || got[1] != 4 || s.replayed != 2 {
+	if len(got) != 2 || got[0] != 3 || got[1] != 4 || s.replayed[1] != 2 {
 		t.Errorf("sent again %v, replayed %d", got, s.replayed)
 	}
 }

@@ -32,6 +32,7 @@ type session struct {
 	srv   *Server
 	id    subjects.SessionID
 	given bool
+	creds credentials
 	log   *slog.Logger
 	opts  subjects.Options
 	deflt dialect.Format
@@ -44,13 +45,16 @@ type session struct {
 	claims  chan claimed
 	gone    chan string // probes: nobody answers at this subject
 	repairs chan repair
+	lives   chan lastLife
 	deleted chan struct{} // the record is gone
 
 	// The client; nil while it is away.
 	conv   dialect.Conversation
 	out    *outbox
-	client string // remote address
 	away   bool   // its connection broke
+	resume bool   // it wants to go on with a life that exists
+	after  uint64 // the cursor of the last final that it has
+	past   bool   // that life is over: what its client lacks of it is being read
 
 	// The ownership.
 	stamp    subjects.Stamp
@@ -60,6 +64,7 @@ type session struct {
 	probe    string
 	early    *nats.Msg
 	numbered bool // the count of numbers is known
+	served   bool // the client was told that a worker has its session
 	moves    []time.Time
 
 	snd     *sender
@@ -68,8 +73,8 @@ type session struct {
 	feeds   map[string]*feed
 	byNum   map[uint32]string // source names
 	nextSrc uint32
-	resumed map[string]uint32 // numbers of sources that an earlier attach announced
-	clockMS int64             // the session clock's offset, for a session that lived before
+	resumed map[string]subjects.Source // sources that an earlier attach announced
+	clockMS int64                      // the session clock's offset, for a session that lived before
 	tail    tail
 	refused map[uint32]uint64 // as last told to the client
 	notices map[string]*notice
@@ -77,6 +82,7 @@ type session struct {
 	phase    phase
 	over     bool   // the client says nothing more: the session's end is numbered, or will be
 	stopping bool   // this gateway stops, the session goes on elsewhere
+	turned   bool   // the client was turned away because the bus is
 	yielding bool   // a later connection has the session, ours sends what it has
 	unread   bool   // the socket's reader has ended
 	hurry    bool   // the time for an orderly leave is up
@@ -100,7 +106,9 @@ const (
 )
 
 // clocks are the moments at which the loop has something to do; zero: never.
-type clocks struct{ beat, silence, share, grace, end, late, leave, socket time.Time }
+type clocks struct {
+	beat, silence, share, grace, end, late, leave, depart, socket, outage time.Time
+}
 
 // received is an entry that has no number yet.
 type received struct {
@@ -122,16 +130,18 @@ type repair struct {
 	err  error
 }
 
-func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Request, conv dialect.Conversation, remote string) *session {
+func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Request, creds credentials, conv dialect.Conversation) *session {
 	opts := req.Options
+	opts.Access = creds.access()
 	opts.GraceMS = g.cfg.Grace.Milliseconds()
 	s := &session{
-		srv: g, id: id, given: given, opts: opts, deflt: req.Default, began: time.Now(),
+		srv: g, id: id, given: given, creds: creds, opts: opts, deflt: req.Default, began: time.Now(),
 		subject: subjects.Frames(id),
 		nonce:   freshNonce(),
 		log:     g.log.With("session", string(id)),
 		conv:    conv,
-		client:  remote,
+		resume:  req.Resume,
+		after:   req.After,
 		mail:    newMailbox(),
 		hungup:  make(chan error, 1),
 		wrote:   make(chan error, 1),
@@ -139,11 +149,12 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		claims:  make(chan claimed, 1),
 		gone:    make(chan string, 1),
 		repairs: make(chan repair, 16),
+		lives:   make(chan lastLife, 1),
 		deleted: make(chan struct{}),
 		snd:     newSender(),
 		feeds:   map[string]*feed{},
 		byNum:   map[uint32]string{},
-		resumed: map[string]uint32{},
+		resumed: map[string]subjects.Source{},
 		refused: map[uint32]uint64{},
 		notices: map[string]*notice{},
 	}
@@ -180,7 +191,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 			return context.Cause(ctx)
 		case <-stop:
 			stop = nil
-			s.leave(time.Now())
+			s.stop(time.Now())
 		case <-s.mail.wake:
 			s.received()
 		case err := <-s.hungup:
@@ -195,6 +206,8 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 			s.workerGone(ctx, subject)
 		case r := <-s.repairs:
 			s.repaired(ctx, r)
+		case l := <-s.lives:
+			s.resumeFrom(ctx, l)
 		case <-s.deleted:
 			s.close(s.closing)
 		case <-timer.C:
@@ -226,7 +239,7 @@ func (s *session) end(reason string, how end) {
 }
 
 func (s *session) numberEnd() {
-	s.snd.push(entry{kind: subjects.KindEnd, payload: subjects.Encode(subjects.End{Reason: s.reason, Accepted: s.snd.accepted})})
+	s.snd.push(entry{kind: subjects.KindEnd, payload: subjects.Encode(subjects.End{Reason: s.reason, Accepted: s.snd.accepted, Replayed: s.snd.replayed})})
 }
 
 // giveUp ends the session because of the client or of a fault: what was accepted is
@@ -297,8 +310,16 @@ func (s *session) close(why end) {
 		s.log.Warn("audio was never transcribed", "frames", n)
 	}
 	s.srv.metrics.ends.WithLabelValues(why.code).Inc()
-	s.log.Info("session closed", "code", why.code, "why", why.text, "numbers", s.snd.last(), "sent_again", s.snd.replayed)
+	s.srv.metrics.replayed.Add(float64(sum(s.snd.replayed)))
+	s.log.Info("session closed", "code", why.code, "why", why.text, "numbers", s.snd.last(), "sent_again", sum(s.snd.replayed))
 	s.out.finish(why)
+}
+
+func sum(counts map[uint32]uint64) (n uint64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }
 
 func (s *session) heldFrames() (n int) {

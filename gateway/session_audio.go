@@ -26,6 +26,9 @@ func (s *session) event(ev dialect.Event) {
 		return
 	case s.yielding:
 		return
+	case s.turned:
+		s.refuseMore(ev)
+		return
 	case s.over || s.phase == done:
 		if ev.Kind == dialect.Media {
 			s.warn(dialect.Note{Code: "after_end", Message: "audio after the session's end is not transcribed", Field: "event"})
@@ -40,7 +43,7 @@ func (s *session) event(ev dialect.Event) {
 		}
 		s.feeds[ev.Tag] = &feed{format: s.deflt}
 		if ev.Kind == dialect.Media { // never started: the request's format holds
-			s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: s.deflt})
+			s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: s.deflt, Implicit: true})
 		}
 	}
 	if ev.Kind == dialect.End {
@@ -80,8 +83,14 @@ func (s *session) number(r received) {
 	ev, f := r.event, r.feed
 	switch ev.Kind {
 	case dialect.Start:
+		src, known := s.resumed[ev.Tag]
 		if f.number == 0 {
 			f.number = s.sourceNumber(ev.Tag)
+		}
+		if known && ev.Implicit { // in the format that an earlier connection told
+			f.format = dialect.Format{Encoding: src.Encoding, SampleRate: src.SampleRate, Channels: src.Channels}
+			f.heard = true
+			return
 		}
 		f.starts = &subjects.Source{
 			Source: f.number, Name: ev.Tag, Encoding: ev.Format.Encoding,
@@ -112,9 +121,9 @@ func (s *session) number(r received) {
 // sourceNumber finds the number of a source that an earlier attach announced, or
 // gives out the next.
 func (s *session) sourceNumber(name string) uint32 {
-	if n, ok := s.resumed[name]; ok {
+	if src, ok := s.resumed[name]; ok {
 		delete(s.resumed, name)
-		return n
+		return src.Source
 	}
 	s.nextSrc++
 	s.byNum[s.nextSrc] = name
@@ -130,7 +139,7 @@ func (s *session) bound() {
 		newest = s.held[len(s.held)-1].at
 		span, bytes = time.Duration(newest-s.held[0].at)*time.Millisecond, s.heldB
 	}
-	if s.over {
+	if s.over || s.turned {
 		return
 	}
 	if len(s.held)+len(s.snd.window) > maxEntries {
@@ -142,6 +151,10 @@ func (s *session) bound() {
 	}
 	ahead := time.Duration(newest)*time.Millisecond - time.Since(s.began)
 	switch {
+	case s.busAway() && s.numbered:
+		s.turnAway(span)
+	case s.busAway():
+		s.giveUp(endBus.because(fmt.Sprintf("%.0f s of audio waited for a worker", span.Seconds())), subjects.EndRefused)
 	case ahead > aheadBound:
 		s.giveUp(endTooFast.because(fmt.Sprintf("%.0f s of audio wait, %.0f s ahead of real time", span.Seconds(), ahead.Seconds())), subjects.EndRefused)
 	case !s.numbered:

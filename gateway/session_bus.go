@@ -15,13 +15,18 @@ import (
 
 // startClaim asks for an owner, or for another one: reason says why.
 func (s *session) startClaim(ctx context.Context, reason string) {
-	req := subjects.ClaimRequest{
-		V: subjects.Version, Session: s.id, Gateway: s.srv.cfg.Name, Nonce: s.nonce,
-		Reason: reason, Stamp: s.stamp, Options: s.opts,
-	}
+	req := s.claimRequest(reason)
 	s.phase = claiming
 	s.clock.silence, s.clock.beat = time.Time{}, time.Time{}
 	s.srv.wg.Go(func() { s.claim(ctx, req) })
+}
+
+func (s *session) claimRequest(reason string) subjects.ClaimRequest {
+	return subjects.ClaimRequest{
+		V: subjects.Version, Session: s.id, Gateway: s.srv.cfg.Name, Nonce: s.nonce,
+		Reason: reason, Stamp: s.stamp, Options: s.opts,
+		Resume: s.resume && s.stamp.Life == 0, Shown: s.creds.shown, Authenticated: s.creds.authenticated,
+	}
 }
 
 // claimResult takes what the dispatchers said.
@@ -62,6 +67,8 @@ func (s *session) claimFailed(ctx context.Context, err error) {
 		s.close(endBus.because(err.Error()))
 	case refusal.Code == subjects.CodeSuperseded:
 		s.close(endSuperseded)
+	case refusal.Code == subjects.CodeForbidden:
+		s.close(endForbidden)
 	case refusal.Code == subjects.CodeEnded:
 		s.lifeOver(ctx)
 	case refusal.Code == subjects.CodeNoWorker:
@@ -117,7 +124,7 @@ func (s *session) startCount(n uint64, known []subjects.Source) {
 	for _, src := range known {
 		s.byNum[src.Source] = src.Name
 		s.nextSrc = max(s.nextSrc, src.Source)
-		s.resumed[src.Name] = src.Source
+		s.resumed[src.Name] = src
 	}
 	s.numbered = true
 	for _, r := range s.held {
@@ -138,7 +145,7 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 	var e subjects.Envelope
 	if err := e.ParseMsg(m); err != nil {
 		s.srv.metrics.bad.Inc()
-		s.grumble("worker_message", "message refused", err)
+		s.grumble("message refused", err)
 		return
 	}
 	if s.stamp.Life == 0 {
@@ -165,7 +172,7 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 func (s *session) fromOwner(ctx context.Context, e subjects.Envelope, data []byte) {
 	switch e.Kind {
 	case subjects.KindReady:
-		s.ownerReady(e, data)
+		s.ownerReady(ctx, e, data)
 	case subjects.KindAck:
 		s.snd.ack(e.N)
 		if e.Log > s.tail.cursor {
@@ -185,7 +192,7 @@ func (s *session) fromOwner(ctx context.Context, e subjects.Envelope, data []byt
 	case subjects.KindRelease:
 		r, err := subjects.Decode[subjects.Release](e.Kind, data)
 		if err != nil {
-			s.grumble("worker_message", "release refused", err)
+			s.grumble("release refused", err)
 			return
 		}
 		s.released(ctx, r)
@@ -194,10 +201,10 @@ func (s *session) fromOwner(ctx context.Context, e subjects.Envelope, data []byt
 }
 
 // ownerReady begins to send to a worker that has taken the session.
-func (s *session) ownerReady(e subjects.Envelope, data []byte) {
+func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []byte) {
 	r, err := subjects.Decode[subjects.Ready](e.Kind, data)
 	if err != nil {
-		s.grumble("worker_message", "ready refused", err)
+		s.grumble("ready refused", err)
 		return
 	}
 	if s.phase == claiming {
@@ -208,13 +215,20 @@ func (s *session) ownerReady(e subjects.Envelope, data []byte) {
 		maps.Copy(s.snd.accepted, r.Accepted)
 		s.startCount(max(r.Next, highest(r.Covered)+1), r.Sources)
 		s.tail.cursor = r.Log // what came before this connection was others' to deliver
+		if s.resume {
+			s.tail.cursor = s.cursorWithin(r.Begin, r.Log)
+		}
 	}
 	if s.tail.cursor == 0 {
 		s.tail.cursor = r.Begin
 	}
 	if r.Log > s.tail.cursor {
 		s.tail.seen = max(s.tail.seen, r.Log)
-		s.expectResult()
+		if s.resume {
+			s.readMissed(ctx)
+		} else {
+			s.expectResult()
+		}
 	}
 	first := s.phase == taking
 	s.announce(s.snd.begin(r.Covered, r.Next))
@@ -225,12 +239,25 @@ func (s *session) ownerReady(e subjects.Envelope, data []byte) {
 	s.unwatch()
 	s.probe = r.Probe
 	s.srv.probes.watch(s.srv.work, r.Probe, s)
-	event := dialect.EventReady
-	if s.stamp.Epoch > 1 {
-		event = dialect.EventMoved
-	}
 	s.log.Info("session is served", "worker", r.Worker, "from", s.snd.next)
-	s.tell(dialect.Note{Event: event, Worker: r.Worker})
+	s.tell(s.servedNote(r))
+}
+
+// servedNote tells the client that a worker has its session: a new one, one that goes
+// on for this connection, or one that it knew on another worker.
+func (s *session) servedNote(r subjects.Ready) dialect.Note {
+	n := dialect.Note{Event: dialect.EventReady, Worker: r.Worker}
+	switch {
+	case s.served:
+		n.Event = dialect.EventMoved
+	case s.stamp.Attach > 1:
+		n.Event, n.Packets = dialect.EventResumed, map[string]int64{}
+		for source, packet := range r.Packets {
+			n.Packets[s.name(source)] = packet
+		}
+	}
+	s.served = true
+	return n
 }
 
 func highest(covered map[uint32]uint64) (n uint64) {
@@ -274,8 +301,12 @@ func (s *session) lifeOver(ctx context.Context) {
 		s.readMissed(ctx)
 		return
 	}
-	s.stamp, s.nonce = subjects.Stamp{}, freshNonce()
-	s.startClaim(ctx, subjects.ReasonOpen)
+	if s.resume {
+		s.phase, s.stamp = claiming, subjects.Stamp{}
+		s.readLastLife(ctx)
+		return
+	}
+	s.beginAnew(ctx)
 }
 
 // workerGone obeys a probe.
@@ -308,7 +339,7 @@ func (s *session) move(ctx context.Context, reason string) {
 
 // flow sends what may be sent now, or a little later if frames are to share messages.
 func (s *session) flow(now time.Time) {
-	if s.phase != streaming {
+	if s.phase != streaming || s.busAway() {
 		return
 	}
 	if share := s.srv.cfg.Share; share > 0 && !s.over && s.onlyFresh() {

@@ -44,7 +44,7 @@ func (s *session) republished(ctx context.Context, m *nats.Msg) {
 	r, err := fromRepublished(m)
 	if err != nil {
 		s.srv.metrics.bad.Inc()
-		s.grumble("worker_message", "result refused", err)
+		s.grumble("result refused", err)
 		return
 	}
 	switch {
@@ -98,8 +98,12 @@ func (s *session) readMissed(ctx context.Context) {
 func (s *session) repaired(ctx context.Context, r repair) {
 	if r.done {
 		s.tail.reading = false
+		if s.past && r.err == nil {
+			s.pastRead(ctx)
+			return
+		}
 		if r.err != nil {
-			s.grumble("store", "results not read", r.err)
+			s.grumble("results not read", r.err)
 		}
 		s.clock.late = time.Time{}
 		s.expectResult()
@@ -150,7 +154,7 @@ func deliverAs[T any](s *session, r stored, f func(T)) {
 	v, err := subjects.Decode[T](r.envelope.Kind, r.data)
 	if err != nil {
 		s.srv.metrics.bad.Inc()
-		s.grumble("worker_message", "result refused", err)
+		s.grumble("result refused", err)
 		return
 	}
 	f(v)
@@ -175,9 +179,12 @@ func (s *session) progress(p subjects.Progress) {
 }
 
 func (s *session) interim(data []byte) {
+	if s.resume && s.tail.behind() { // what the client missed comes first
+		return
+	}
 	i, err := subjects.Decode[subjects.Interim](subjects.KindInterim, data)
 	if err != nil {
-		s.grumble("worker_message", "interim refused", err)
+		s.grumble("interim refused", err)
 		return
 	}
 	s.send(s.conv.Result(s.result(dialect.TypeInterim, i.Utterance)), i.Name)
@@ -202,7 +209,10 @@ func (s *session) sessionEnded(ctx context.Context, e subjects.Ended) {
 		}
 		return out
 	}
-	note := dialect.Note{Event: dialect.EventEnded, Code: e.Reason, Accepted: names(e.Accepted), Covered: names(e.Frames), Unaccounted: &e.Unaccounted}
+	note := dialect.Note{
+		Event: dialect.EventEnded, Code: e.Reason, Accepted: names(e.Accepted), Covered: names(e.Frames),
+		Replayed: names(e.Replayed), Unaccounted: &e.Unaccounted,
+	}
 	for n, reasons := range e.Refused {
 		for _, c := range reasons {
 			if note.Refused == nil {
@@ -211,8 +221,12 @@ func (s *session) sessionEnded(ctx context.Context, e subjects.Ended) {
 			note.Refused[s.name(n)] += c
 		}
 	}
-	s.srv.metrics.unaccounted.Add(float64(max(e.Unaccounted, -e.Unaccounted)))
 	s.tell(note)
+	if s.past { // its record went long ago
+		s.close(s.closing)
+		return
+	}
+	s.srv.metrics.unaccounted.Add(float64(s.outOfLedger(e)))
 	if !s.over {
 		s.over, s.closing = true, endLost.because(e.Reason)
 	}
@@ -225,6 +239,21 @@ func (s *session) sessionEnded(ctx context.Context, e subjects.Ended) {
 			s.log.Warn("record is left to expire", "error", err)
 		}
 	})
+}
+
+// outOfLedger is by how many frames a session's books differ: the worker's own, and what
+// this gateway numbered against what the worker was told. It is 0 unless something is wrong.
+func (s *session) outOfLedger(e subjects.Ended) (n int64) {
+	n = max(e.Unaccounted, -e.Unaccounted)
+	for source, mine := range s.snd.accepted {
+		if e.Accepted != nil {
+			n += int64(max(mine, e.Accepted[source]) - min(mine, e.Accepted[source]))
+		}
+	}
+	if n > 0 {
+		s.log.Error("the session's ledger does not balance", "frames", n, "accepted", s.snd.accepted, "ended", e)
+	}
+	return n
 }
 
 func (s *session) name(source uint32) string {
@@ -262,18 +291,8 @@ func (s *session) warn(n dialect.Note) {
 	}
 }
 
-// grumble logs a fault of another process, each kind at most once in a while.
-func (s *session) grumble(kind, msg string, err error) {
-	k := s.notices["log "+kind]
-	if k == nil {
-		k = &notice{}
-		s.notices["log "+kind] = k
-	}
-	if now := time.Now(); now.Sub(k.last) >= noticeEvery {
-		k.last = now
-		s.log.Warn(msg, "error", err)
-	}
-}
+// grumble logs a fault of another process.
+func (s *session) grumble(msg string, err error) { s.srv.grumble(s.log, msg, err) }
 
 // send queues messages for the client; source names the source of an interim. A
 // client that reads too slowly is cut off, its session goes on without it.

@@ -2,16 +2,20 @@ package gateway
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
 )
 
+// departEvery is how far apart the clients of a stopping gateway are told to leave.
+const departEvery = 20 * time.Millisecond
+
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
 	first := time.Time{}
-	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.socket} {
+	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.depart, c.socket, c.outage} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -31,6 +35,7 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 		s.received()
 	}
 	if due(s.clock.beat, now) {
+		s.flow(now) // what could not be sent while the bus was away
 		s.beat(now)
 	}
 	if due(s.clock.silence, now) {
@@ -46,9 +51,18 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 		s.clock.leave, s.hurry = time.Time{}, true
 	}
 	if due(s.clock.grace, now) {
-		s.clock.grace = time.Time{}
-		s.end(subjects.EndGrace, endDone)
-		s.flow(now)
+		if s.clock.grace = (time.Time{}); s.graceOver(now) {
+			s.end(subjects.EndGrace, endDone)
+			s.flow(now)
+		}
+	}
+	if due(s.clock.outage, now) {
+		s.clock.outage = time.Time{}
+		s.outageOver()
+	}
+	if due(s.clock.depart, now) {
+		s.clock.depart = time.Time{}
+		s.leave(now)
 	}
 	if due(s.clock.socket, now) {
 		s.clock.socket, s.unread = time.Time{}, true
@@ -77,6 +91,14 @@ func (s *session) silence(ctx context.Context, now time.Time) {
 	s.move(ctx, subjects.MoveSilent)
 }
 
+// stop makes the session leave at a moment of its own within the first half of the
+// drain time: clients that all came back at once would overrun the other gateways.
+func (s *session) stop(now time.Time) {
+	s.clock.leave = now.Add(s.srv.cfg.DrainWait * 9 / 10)
+	spread := min(s.srv.cfg.DrainWait/2, time.Duration(s.srv.present())*departEvery)
+	s.clock.depart = now.Add(rand.N(spread + 1))
+}
+
 // leave begins to hand the session to whichever gateway its client reaches next:
 // what was spoken is finalised and delivered, then the client is told to come back.
 func (s *session) leave(now time.Time) {
@@ -91,7 +113,6 @@ func (s *session) leave(now time.Time) {
 		s.goodbye()
 		return
 	}
-	s.clock.leave = now.Add(s.srv.cfg.DrainWait * 3 / 4)
 	for _, f := range s.feeds {
 		if f.number != 0 {
 			s.snd.push(entry{kind: subjects.KindFlush, source: f.number})

@@ -13,6 +13,7 @@ type Options struct {
 	Tags     []string          `json:"tags,omitempty"`     // passed on to providers and results
 	Extra    map[string]string `json:"extra,omitempty"`    // engine's own options by name
 	GraceMS  int64             `json:"grace_ms"`           // how long the session outlives its gateway, ms
+	Access                     // who may come back to the session; in a claim: what its connection has to show
 }
 
 // ClaimRequest asks a dispatcher to attach a client to a session, or, with an Epoch,
@@ -26,6 +27,15 @@ type ClaimRequest struct {
 	Reason  string    `json:"reason"` // open, or why the session must move
 	Stamp             // of the ownership to leave; zero to attach
 	Options Options   `json:"options"`
+
+	Resume        bool `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
+	Shown         bool `json:"shown,omitempty"`         // the client showed the token of Options; otherwise it is new
+	Authenticated bool `json:"authenticated,omitempty"` // the gateway knows its clients: an id alone gives no right
+}
+
+// Permitted tells whether the claim may attach to a life with this access.
+func (c ClaimRequest) Permitted(life Access) bool {
+	return life.Permits(c.Options.Access, c.Shown, c.Authenticated)
 }
 
 // ReasonOpen and ReasonResume are why a claim that is no move was granted.
@@ -51,6 +61,7 @@ type KeepRequest struct {
 	Session SessionID `json:"session"`
 	Worker  WorkerID  `json:"worker"`
 	Stamp
+	Options Options `json:"options"` // of the session, for a record that has to be written again
 }
 
 // KeepReply answers a KeepRequest.
@@ -90,6 +101,7 @@ const (
 	CodeNoWorker    = "no_worker"   // nobody has room now; try again after RetryAfterMS
 	CodeUnsupported = "unsupported" // no worker known could ever serve these options
 	CodeSuperseded  = "superseded"  // a later attach, epoch or life has the session
+	CodeForbidden   = "forbidden"   // the claim shows no right to this session
 	CodeFull        = "full"        // this worker has no free slot
 	CodeDraining    = "draining"    // this worker takes nothing more
 	CodeEnding      = "ending"      // this life's last results are being stored; try again after RetryAfterMS

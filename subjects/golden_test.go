@@ -53,7 +53,10 @@ func goldens() []golden {
 	progress := subjects.Progress{
 		Begin: 40, Finals: 3, Covered: map[uint32]uint64{1: 98, 2: 88}, Frames: map[uint32]uint64{1: 50, 2: 44},
 		Refused: map[uint32]map[string]uint64{2: {subjects.RefusedUndecodable: 1}},
+		Packets: map[uint32]int64{1: 31456}, SourcesAt: 51,
 	}
+	begun := progress
+	begun.Sources, begun.SourcesAt = []subjects.Source{src}, 0
 	utterance := subjects.Utterance{
 		Source: 1, Name: "alice", Utterance: "12.2.1.3", Text: "good morning", StartMS: 1840, EndMS: 2440,
 		FirstFrame: 93, LastFrame: 98, Confidence: 0.9, Language: "en", Speaker: "A",
@@ -62,6 +65,7 @@ func goldens() []golden {
 	options := subjects.Options{
 		Engine: "pocketsphinx", Language: "en", Labels: map[string]string{"zone": "eu"}, Tags: []string{"demo"},
 		Extra: map[string]string{"endpointing": "300"}, GraceMS: 15000,
+		Access: subjects.Access{Principal: "ann", Token: "9f86d081"},
 	}
 	frames, result := subjects.Frames(id), subjects.Result(id)
 	inbox := func(c subjects.Channel) string { return subjects.Inbox(id, c) }
@@ -80,13 +84,13 @@ func goldens() []golden {
 		{"skip", frames, env(subjects.KindSkip, func(e *subjects.Envelope) { e.N, e.To = 90, 92 }),
 			subjects.Skip{Reason: subjects.RefusedWindow, Runs: []subjects.Run{{Source: 1, Count: 2}, {Source: 0, Count: 1}}}, body[subjects.Skip](subjects.KindSkip)},
 		{"end", frames, env(subjects.KindEnd, n(105)),
-			subjects.End{Reason: subjects.EndClient, Accepted: map[uint32]uint64{1: 54, 2: 46}}, body[subjects.End](subjects.KindEnd)},
+			subjects.End{Reason: subjects.EndClient, Accepted: map[uint32]uint64{1: 54, 2: 46}, Replayed: map[uint32]uint64{1: 5}}, body[subjects.End](subjects.KindEnd)},
 		{"announce", frames, env(subjects.KindAnnounce, n(93)), subjects.Announce{Sources: []subjects.Source{src}}, body[subjects.Announce](subjects.KindAnnounce)},
 		{"last", frames, env(subjects.KindLast, n(104)), []byte{}, nil},
 		{"detach", frames, env(subjects.KindDetach, n(104)), []byte{}, nil},
 		{"ready", inbox(subjects.ChannelReady), env(subjects.KindReady, nil), subjects.Ready{
 			Worker: "w1", Probe: "$SRV.PING.stenobus-worker.abc", Next: 105, Covered: map[uint32]uint64{1: 98},
-			Accepted: map[uint32]uint64{1: 54}, Sources: []subjects.Source{src}, AtMS: 2040, Log: 57, Begin: 40,
+			Accepted: map[uint32]uint64{1: 54}, Sources: []subjects.Source{src}, Packets: map[uint32]int64{1: 31460}, AtMS: 2040, Log: 57, Begin: 40,
 		}, body[subjects.Ready](subjects.KindReady)},
 		{"ack", inbox(subjects.ChannelAck), env(subjects.KindAck, func(e *subjects.Envelope) { e.N, e.Log = 104, 57 }), []byte{}, nil},
 		{"nak", inbox(subjects.ChannelNak), env(subjects.KindNak, func(e *subjects.Envelope) { e.N, e.To = 95, 97 }), []byte{}, nil},
@@ -95,20 +99,24 @@ func goldens() []golden {
 			subjects.Release{Worker: "w1", Reason: subjects.MoveEngine, Detail: "provider answers 429"}, body[subjects.Release](subjects.KindRelease)},
 		{"yield", inbox(subjects.ChannelRelease), env(subjects.KindYield, nil), []byte{}, nil},
 		{"owner", result, env(subjects.KindOwner, nil),
-			subjects.Owner{Progress: progress, Worker: "w1", Engine: "pocketsphinx", Reason: subjects.MoveGone}, body[subjects.Owner](subjects.KindOwner)},
+			subjects.Owner{Progress: begun, Worker: "w1", Engine: "pocketsphinx", Reason: subjects.MoveGone}, body[subjects.Owner](subjects.KindOwner)},
 		{"final", result, env(subjects.KindFinal, nil), subjects.Final{Progress: progress, Utterance: utterance, Number: 3}, body[subjects.Final](subjects.KindFinal)},
 		{"mark", result, env(subjects.KindMark, nil),
 			subjects.Mark{Progress: progress, Source: 2, FirstFrame: 80, LastFrame: 88}, body[subjects.Mark](subjects.KindMark)},
 		{"ended", result, env(subjects.KindEnded, nil),
-			subjects.Ended{Progress: progress, Reason: subjects.EndClient, Accepted: map[uint32]uint64{1: 50, 2: 45}, Unaccounted: 0}, body[subjects.Ended](subjects.KindEnded)},
+			subjects.Ended{
+				Progress: progress, Access: options.Access, Reason: subjects.EndClient, Accepted: map[uint32]uint64{1: 50, 2: 45},
+				Replayed: map[uint32]uint64{1: 5}, Names: map[uint32]string{1: "alice", 2: "bob"},
+			}, body[subjects.Ended](subjects.KindEnded)},
 		{"claim", subjects.Claim, nil, subjects.ClaimRequest{
 			V: 1, Session: id, Gateway: "gw1", Nonce: "5e1c", Reason: subjects.MoveGone, Stamp: stamp, Options: options,
+			Resume: true, Shown: true, Authenticated: true,
 		}, doc[subjects.ClaimRequest]("claim")},
 		{"claim-reply", subjects.Claim, nil, subjects.ClaimReply{V: 1, Stamp: stamp, Worker: "w1"}, doc[subjects.ClaimReply]("claim reply")},
 		{"claim-refused", subjects.Claim, nil, subjects.ClaimReply{V: 1, Error: &subjects.Error{
 			Code: subjects.CodeNoWorker, Message: "3 workers are full", RetryAfterMS: 500,
 		}}, doc[subjects.ClaimReply]("claim reply")},
-		{"keep", subjects.ClaimRenew, nil, subjects.KeepRequest{V: 1, Session: id, Worker: "w1", Stamp: stamp}, doc[subjects.KeepRequest]("keep request")},
+		{"keep", subjects.ClaimRenew, nil, subjects.KeepRequest{V: 1, Session: id, Worker: "w1", Stamp: stamp, Options: options}, doc[subjects.KeepRequest]("keep request")},
 		{"keep-reply", subjects.ClaimRenew, nil, subjects.KeepReply{V: 1, Error: &subjects.Error{Code: subjects.CodeSuperseded, Message: "epoch 3 owns the session"}}, doc[subjects.KeepReply]("keep reply")},
 		{"worker-request", worker, nil, subjects.WorkerRequest{
 			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonOpen, Stamp: stamp, Options: options,

@@ -37,8 +37,9 @@ const (
 
 // End is the payload of end.
 type End struct {
-	Reason   string            `json:"reason"`   // why the session ends, see EndClient and its siblings
-	Accepted map[uint32]uint64 `json:"accepted"` // by source: frames that the gateway numbered
+	Reason   string            `json:"reason"`             // why the session ends, see EndClient and its siblings
+	Accepted map[uint32]uint64 `json:"accepted"`           // by source: frames that the gateway numbered
+	Replayed map[uint32]uint64 `json:"replayed,omitempty"` // by source: how often this attach's gateway sent a frame again
 }
 
 // Reasons for which a session ends.
@@ -63,6 +64,7 @@ type Ready struct {
 	Covered  map[uint32]uint64 `json:"covered,omitempty"`  // by source: last frame that stored results cover
 	Sources  []Source          `json:"sources,omitempty"`  // sources known to this worker
 	Accepted map[uint32]uint64 `json:"accepted,omitempty"` // by source: frames taken in this life
+	Packets  map[uint32]int64  `json:"packets,omitempty"`  // by source: the client's own number of the last packet taken
 	AtMS     int64             `json:"at_ms"`              // the session clock at the newest frame, ms
 	Log      uint64            `json:"log"`                // sequence of the last stored result
 	Begin    uint64            `json:"begin"`              // last sequence of the log before this life, 0 if none
@@ -119,7 +121,11 @@ type Progress struct {
 	Finals  uint64                       `json:"finals"`            // finals of this life so far, this one included
 	Covered map[uint32]uint64            `json:"covered"`           // by source: last frame covered or refused
 	Frames  map[uint32]uint64            `json:"frames"`            // by source: how many frames are covered
+	Packets map[uint32]int64             `json:"packets,omitempty"` // by source: the client's own number of the last packet covered
 	Refused map[uint32]map[string]uint64 `json:"refused,omitempty"` // by source and reason: how many were refused
+
+	Sources   []Source `json:"sources,omitempty"`    // every source of the life; absent: as in the message SourcesAt
+	SourcesAt uint64   `json:"sources_at,omitempty"` // sequence of the last message that carries Sources
 }
 
 // Owner is the payload of owner: from here on the results are this worker's.
@@ -148,8 +154,11 @@ type Mark struct {
 // Ended is the payload of ended. Unaccounted is accepted - covered - refused and is 0.
 type Ended struct {
 	Progress
+	Access                        // who may read the end of this life after it
 	Reason      string            `json:"reason"`
 	Accepted    map[uint32]uint64 `json:"accepted,omitempty"` // absent where no gateway was left to say it
+	Replayed    map[uint32]uint64 `json:"replayed,omitempty"` // as in End
+	Names       map[uint32]string `json:"names,omitempty"`    // the client's names of the sources
 	Unaccounted int64             `json:"unaccounted"`
 }
 

@@ -10,7 +10,8 @@ const (
 	Claim      = "transcribe.claim"       // request: attach or move a session
 	ClaimRenew = "transcribe.claim.renew" // request: keep a session's record from expiring
 	ClaimEnd   = "transcribe.claim.end"   // request: delete a session's record after its end
-	ClaimQueue = "dispatchers"            // queue group of every dispatcher, on the three above
+	ClaimCheck = "transcribe.claim.check" // request: would this claim have the right to its session?
+	ClaimQueue = "dispatchers"            // queue group of every dispatcher, on the four above
 
 	AllFrames  = "transcribe.session.*" // for onlookers only, never for a queue group: it would split sessions
 	AllInboxes = "transcribe.inbox.*.*" // for onlookers

@@ -26,6 +26,7 @@ type coverage struct {
 	last    uint64 // and of the last
 	frames  uint64 // how many the engine heard
 	refused map[string]uint64
+	packet  int64 // the client's own number of the last packet; -1: none had one
 }
 
 // account follows one source's frames from arrival to coverage: every frame is in
@@ -120,8 +121,11 @@ func (a *account) cover(n uint64) (c coverage, ok bool) {
 	if k == 0 {
 		return coverage{}, false
 	}
-	c = coverage{source: a.source, first: a.open[0].n + 1 - a.open[0].count, last: a.open[k-1].n}
+	c = coverage{source: a.source, first: a.open[0].n + 1 - a.open[0].count, last: a.open[k-1].n, packet: -1}
 	for _, f := range a.open[:k] {
+		if f.packet >= 0 {
+			c.packet = f.packet
+		}
 		if f.refused == "" {
 			c.frames += f.count
 			continue
@@ -148,6 +152,12 @@ func (c coverage) add(p *subjects.Progress) {
 	}
 	p.Covered[c.source] = max(p.Covered[c.source], c.last)
 	p.Frames[c.source] += c.frames
+	if c.packet >= 0 {
+		if p.Packets == nil {
+			p.Packets = map[uint32]int64{}
+		}
+		p.Packets[c.source] = c.packet
+	}
 	for reason, n := range c.refused {
 		if p.Refused == nil {
 			p.Refused = map[uint32]map[string]uint64{}

@@ -99,7 +99,7 @@ func (s *session) reassign(req subjects.WorkerRequest) *subjects.Error {
 	case req.Attach < s.attach.Load():
 		return subjects.Errorf(subjects.CodeSuperseded, "the session is at attach %d", s.attach.Load())
 	}
-	s.tell(control{op: subjects.OpAssign, attach: req.Attach})
+	s.tell(control{op: subjects.OpAssign, attach: req.Attach, access: req.Options.Access})
 	return nil
 }
 
@@ -162,11 +162,12 @@ func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.W
 	}
 	s.attach.Store(req.Attach)
 	s.rlog = &resultLog{
-		js: w.js, results: w.results, id: id, stamp: s.stamped, log: log,
+		js: w.js, results: w.results, id: id, stamp: s.stamped,
 		queue: make(chan entry, logQueue),
-		stored: func(kind subjects.Kind, seq uint64) {
+		waits: func(err error) { w.grumble(log, "results wait for the store", err) },
+		stored: func(e entry, seq uint64) {
 			s.logSeq.Store(seq)
-			w.metrics.results.WithLabelValues(string(kind)).Inc()
+			w.metrics.stored(e)
 		},
 	}
 	return s
@@ -211,13 +212,11 @@ func (w *Worker) renewEvery() time.Duration { return recordRenew }
 
 // renewRecord keeps the session's record from expiring; a record that belongs to
 // somebody else by now ends the session.
-func (w *Worker) renewRecord(ctx context.Context, id subjects.SessionID, stamp subjects.Stamp, control_ chan<- control) {
+func (w *Worker) renewRecord(ctx context.Context, s *session) {
+	req := subjects.KeepRequest{Session: s.id, Stamp: s.stamped(), Options: s.opts}
 	w.wg.Go(func() {
-		if e := w.keep(ctx, subjects.ClaimRenew, id, stamp); e != nil && e.Code == subjects.CodeSuperseded {
-			select {
-			case control_ <- control{op: subjects.OpRelease}:
-			default:
-			}
+		if e := w.keep(ctx, subjects.ClaimRenew, req); e != nil && e.Code == subjects.CodeSuperseded {
+			s.tell(control{op: subjects.OpRelease})
 		}
 	})
 }
@@ -226,7 +225,7 @@ func (w *Worker) renewRecord(ctx context.Context, id subjects.SessionID, stamp s
 // for it the record expires.
 func (w *Worker) endRecord(ctx context.Context, id subjects.SessionID, stamp subjects.Stamp) {
 	ask := func() (struct{}, error) {
-		e := w.keep(ctx, subjects.ClaimEnd, id, stamp)
+		e := w.keep(ctx, subjects.ClaimEnd, subjects.KeepRequest{Session: id, Stamp: stamp})
 		switch {
 		case e == nil:
 			return struct{}{}, nil
@@ -242,12 +241,11 @@ func (w *Worker) endRecord(ctx context.Context, id subjects.SessionID, stamp sub
 	}
 }
 
-func (w *Worker) keep(ctx context.Context, subject string, id subjects.SessionID, stamp subjects.Stamp) *subjects.Error {
+func (w *Worker) keep(ctx context.Context, subject string, req subjects.KeepRequest) *subjects.Error {
+	req.V, req.Worker = subjects.Version, w.id
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	m, err := w.nc.RequestWithContext(ctx, subject, subjects.Encode(subjects.KeepRequest{
-		V: subjects.Version, Session: id, Worker: w.id, Stamp: stamp,
-	}))
+	m, err := w.nc.RequestWithContext(ctx, subject, subjects.Encode(req))
 	if err != nil {
 		return subjects.Errorf(subjects.CodeInternal, "%s: %v", subject, err)
 	}

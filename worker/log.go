@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -43,12 +43,14 @@ type resultLog struct {
 	results jetstream.Stream
 	id      subjects.SessionID
 	stamp   func() subjects.Stamp
-	log     *slog.Logger
 	queue   chan entry
-	stored  func(kind subjects.Kind, seq uint64) // called after each write
+	stored  func(e entry, seq uint64) // called after each write
+	waits   func(err error)           // called after each try that failed
 
 	last     uint64 // sequence that the next write expects
 	progress subjects.Progress
+	sources  atomic.Pointer[[]subjects.Source] // as the session knows them; written by its loop, never changed in place
+	told     *[]subjects.Source                // as the log has them
 }
 
 // append queues a result. It blocks while the queue is full: finals wait, bounded,
@@ -102,6 +104,27 @@ func (l *resultLog) read(ctx context.Context) error {
 		return fmt.Errorf("last message of the results log: %w", err)
 	}
 	l.progress = p.Progress
+	return l.readSources(ctx)
+}
+
+// readSources finds the life's sources where an earlier message of the log has them.
+func (l *resultLog) readSources(ctx context.Context) error {
+	if l.progress.Sources == nil && l.progress.SourcesAt > 0 {
+		m, err := l.results.GetMsg(ctx, l.progress.SourcesAt)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil // aged out: its gateway announces those that live
+		}
+		if err != nil {
+			return fmt.Errorf("read the results log: %w", err)
+		}
+		p, err := subjects.Decode[subjects.Progress]("result", m.Data)
+		if err != nil {
+			return err
+		}
+		l.progress.Sources = p.Sources
+	}
+	l.told = &l.progress.Sources
+	l.sources.Store(l.told)
 	return nil
 }
 
@@ -145,34 +168,38 @@ func (l *resultLog) write(ctx context.Context, e entry) error {
 	}
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 50*time.Millisecond, time.Second
-	warned := false
 	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(writeBudget),
-		backoff.WithNotify(func(err error, _ time.Duration) {
-			if !warned { // once for a persisting fault
-				l.log.Warn("result waits for the store", "kind", e.kind, "error", err)
-			}
-			warned = true
-		}))
+		backoff.WithNotify(func(err error, _ time.Duration) { l.waits(fmt.Errorf("%s: %w", e.kind, err)) }))
 	if err != nil {
 		return fmt.Errorf("store %s: %w", e.kind, err)
 	}
 	if l.stored != nil {
-		l.stored(e.kind, l.last)
+		l.stored(e, l.last)
 	}
 	return nil
 }
 
 func (l *resultLog) try(ctx context.Context, e entry) error {
 	env := subjects.Envelope{Kind: e.kind, Stamp: l.stamp()}
-	msg := env.Msg(subjects.Result(l.id), subjects.Encode(e.build(l.progress)))
+	p, sources := l.progress, l.sources.Load()
+	if p.Sources = nil; sources != nil && sources != l.told {
+		p.Sources, p.SourcesAt = *sources, 0
+	}
+	msg := env.Msg(subjects.Result(l.id), subjects.Encode(e.build(p)))
 	tryCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	ack, err := l.js.PublishMsg(tryCtx, msg, jetstream.WithExpectLastSequencePerSubject(l.last))
-	if err == nil {
+	if err != nil {
+		if err = l.readBack(ctx, e.kind, err); err != nil {
+			return err
+		}
+	} else {
 		l.last = ack.Sequence
-		return nil
 	}
-	return l.readBack(ctx, e.kind, err)
+	if p.Sources != nil {
+		l.told, l.progress.SourcesAt = sources, l.last
+	}
+	return nil
 }
 
 // readBack decides what a failed write means. Only this worker writes in its epoch,

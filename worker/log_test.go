@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,7 +21,7 @@ func newLog(t *testing.T, bus *subjectstest.Bus, stamp subjects.Stamp) *resultLo
 	return &resultLog{
 		js: js, results: bus.Ensure(nc, subjects.BusConfig{}).Results, id: "s",
 		stamp: func() subjects.Stamp { return stamp },
-		log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+		waits: func(err error) { t.Log(err) },
 		queue: make(chan entry, logQueue),
 	}
 }

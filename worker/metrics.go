@@ -8,7 +8,20 @@ import (
 type metrics struct {
 	frames, duplicates, holes, stale, bad, undecodable, interims, unsent prometheus.Counter
 	unaccounted                                                          prometheus.Counter
-	results                                                              *prometheus.CounterVec
+	covered                                                              prometheus.Counter
+	results, refused                                                     *prometheus.CounterVec
+}
+
+// stored counts a result and the frames that it accounts for.
+func (m *metrics) stored(e entry) {
+	m.results.WithLabelValues(string(e.kind)).Inc()
+	if e.cover == nil {
+		return
+	}
+	m.covered.Add(float64(e.cover.frames))
+	for reason, n := range e.cover.refused {
+		m.refused.WithLabelValues(reason).Add(float64(n))
+	}
 }
 
 func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
@@ -28,6 +41,10 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		undecodable: counter("frames_undecodable_total", "Frames whose audio could not be decoded."),
 		interims:    counter("interims_total", "Interims published."),
 		unsent:      counter("messages_unsent_total", "Core messages that the connection did not take."),
+		covered:     counter("frames_covered_total", "Frames that stored results cover."),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "stenobus", Subsystem: "worker", Name: "frames_refused_total", Help: "Frames that stored results count as refused, by reason.",
+		}, []string{"reason"}),
 		unaccounted: counter("frames_unaccounted", "Frames neither covered nor refused at a session's end. Must be 0."),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "stenobus", Subsystem: "worker", Name: "results_total", Help: "Results stored, by kind.",
@@ -37,7 +54,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.results,
+		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.covered, m.refused, m.results,
 		gauge("sessions", "Sessions held.", func(s Stats) int { return s.Sessions }),
 		gauge("slots", "Sessions that may be held.", func(s Stats) int { return s.Slots }),
 	} {

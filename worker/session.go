@@ -60,6 +60,7 @@ type session struct {
 	logSeq  atomic.Uint64     // of the last stored result
 	covered map[uint32]uint64 // by results stored before this ownership
 	taken   map[uint32]uint64 // by source: frames covered, refused or here, in this life
+	packets map[uint32]int64  // by source: the client's number of the last packet taken
 	atMS    int64             // the session clock at the newest frame
 	begin   uint64            // last sequence of the log before this life
 	closing atomic.Bool       // ending began; read by the request handler
@@ -87,6 +88,7 @@ type clocks struct {
 type control struct {
 	op     string
 	attach uint64
+	access subjects.Access // of assign: who may come back by now
 }
 
 // run takes the session over and serves it to its end. Whatever the end, nothing of
@@ -143,6 +145,10 @@ func (s *session) take(ctx context.Context) error {
 			s.covered = cloneCounts(s.rlog.progress.Covered)
 			s.begin = s.rlog.progress.Begin
 			s.taken = counted(s.rlog.progress)
+			s.packets = cloneCounts(s.rlog.progress.Packets)
+			for _, src := range s.rlog.progress.Sources {
+				s.known[src.Source] = src
+			}
 			s.logSeq.Store(s.rlog.last)
 			return nil
 		case <-alive.C:
@@ -152,6 +158,7 @@ func (s *session) take(ctx context.Context) error {
 				return errReleased
 			}
 			s.attach.Store(max(s.attach.Load(), c.attach))
+			s.opts.Access = c.access
 		}
 	}
 }
@@ -222,6 +229,7 @@ func (s *session) steer(ctx context.Context, c control) {
 		if c.attach < s.attach.Load() {
 			return
 		}
+		s.opts.Access = c.access
 		switch {
 		case c.attach == s.attach.Load() && len(s.waiters) == 0:
 			s.ready(now)
@@ -238,7 +246,7 @@ func (s *session) steer(ctx context.Context, c control) {
 		if !s.draining {
 			s.draining = true
 			s.clock.release = now
-			s.clock.drain = now.Add(s.w.cfg.DrainWait)
+			s.clock.drain = now.Add(s.w.cfg.DrainWait * 9 / 10)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (s *session) applyStart(ctx context.Context, a *arrival) bool {
 	case !s.roomFor(src):
 		return false
 	default:
-		s.known[info.Source] = info
+		s.know(info)
 		src.queue <- item{kind: subjects.KindStart, info: info}
 	}
 	return s.applyFrame(ctx, a)
@@ -79,6 +79,9 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 		}
 		s.atMS = max(s.atMS, info.At)
 		s.taken[info.Source]++
+		if info.Packet >= 0 {
+			s.packets[info.Source] = info.Packet
+		}
 		s.w.metrics.frames.Inc()
 	}
 	s.recv.take()
@@ -88,7 +91,7 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 // refuseUnknown accounts for a frame of a source that nobody announced.
 func (s *session) refuseUnknown(ctx context.Context, source uint32, n uint64) {
 	s.w.grumble(s.log, "frame refused", fmt.Errorf("%w: source %d was never announced", subjects.ErrMessage, source))
-	s.append(ctx, markEntry(coverage{source: source, first: n, last: n, refused: map[string]uint64{subjects.RefusedUndecodable: 1}}))
+	s.append(ctx, markEntry(coverage{source: source, first: n, last: n, packet: -1, refused: map[string]uint64{subjects.RefusedUndecodable: 1}}))
 }
 
 // applySkip accounts for numbers that will never come. Those that did come before
@@ -109,10 +112,10 @@ func (s *session) applySkip(ctx context.Context, a *arrival) bool {
 		s.log.Warn("audio is missing", "source", f.source, "frames", f.count, "reason", skip.Reason)
 		// The source may have frames open before these, so its own goroutine accounts for them.
 		if src := s.sources[f.source]; src != nil {
-			src.queue <- item{kind: subjects.KindSkip, frame: openFrame{n: f.last, count: f.count, refused: skip.Reason}}
+			src.queue <- item{kind: subjects.KindSkip, frame: openFrame{n: f.last, count: f.count, packet: -1, refused: skip.Reason}}
 			continue
 		}
-		s.append(ctx, markEntry(coverage{source: f.source, first: a.n, last: f.last, refused: map[string]uint64{skip.Reason: f.count}}))
+		s.append(ctx, markEntry(coverage{source: f.source, first: a.n, last: f.last, packet: -1, refused: map[string]uint64{skip.Reason: f.count}}))
 	}
 	s.recv.takeTo(a.to)
 	return true
@@ -180,12 +183,27 @@ func (s *session) openSource(ctx context.Context, info subjects.Source) {
 		idleCommit: s.w.cfg.IdleCommit, turnLimit: s.w.cfg.TurnLimit,
 	}, s, s.log)
 	s.sources[info.Source] = src
-	s.known[info.Source] = info
+	s.know(info)
 	s.listening.Go(func() {
 		if err := src.run(ctx); err != nil && ctx.Err() == nil {
 			s.fail(fmt.Errorf("%w: %w", errEngineGone, err))
 		}
 	})
+}
+
+// know remembers a source, here and with the next result in the log.
+func (s *session) know(info subjects.Source) {
+	if s.known[info.Source] == info {
+		return
+	}
+	s.known[info.Source] = info
+	all := s.allSources()
+	s.rlog.sources.Store(&all)
+}
+
+// allSources are the sources of this life, in order of their numbers.
+func (s *session) allSources() []subjects.Source {
+	return slices.SortedFunc(maps.Values(s.known), func(a, b subjects.Source) int { return int(a.Source) - int(b.Source) })
 }
 
 // append implements output.
@@ -205,9 +223,14 @@ func (s *session) undecodable(name string, err error) {
 
 // endedEntry closes the ledger: accepted = covered + refused, or it says by how much not.
 func (s *session) endedEntry() entry {
-	end := *s.ending
+	end, access, names := *s.ending, s.opts.Access, map[uint32]string{}
+	for n, src := range s.known {
+		names[n] = src.Name
+	}
 	return entry{kind: subjects.KindEnded, build: func(p subjects.Progress) any {
-		ended := subjects.Ended{Progress: p, Reason: end.Reason, Accepted: end.Accepted}
+		ended := subjects.Ended{
+			Progress: p, Access: access, Reason: end.Reason, Accepted: end.Accepted, Replayed: end.Replayed, Names: names,
+		}
 		if end.Accepted != nil {
 			ended.Unaccounted = unaccounted(end.Accepted, p)
 		}
@@ -245,9 +268,9 @@ func counted(p subjects.Progress) map[uint32]uint64 {
 	return n
 }
 
-func cloneCounts(m map[uint32]uint64) map[uint32]uint64 {
+func cloneCounts[V uint64 | int64](m map[uint32]V) map[uint32]V {
 	if m == nil {
-		return map[uint32]uint64{}
+		return map[uint32]V{}
 	}
 	return maps.Clone(m)
 }

@@ -2,8 +2,6 @@ package worker
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"stenobus/subjects"
@@ -35,7 +33,7 @@ func (s *session) tick(ctx context.Context, now time.Time) error {
 	}
 	if due(s.clock.renew, now) {
 		s.clock.renew = now.Add(s.w.renewEvery())
-		s.w.renewRecord(ctx, s.id, s.stamped(), s.control)
+		s.w.renewRecord(ctx, s)
 	}
 	if due(s.clock.yield, now) {
 		s.yield(now)
@@ -102,10 +100,10 @@ func (s *session) yield(now time.Time) {
 // ready tells the gateway that this worker has the session, and from where to send.
 func (s *session) ready(now time.Time) {
 	s.clock.ready = now.Add(readyWait)
-	sources := slices.SortedFunc(maps.Values(s.known), func(a, b subjects.Source) int { return int(a.Source) - int(b.Source) })
+	sources := s.allSources()
 	s.publish(subjects.ChannelReady, subjects.KindReady, subjects.Ready{
 		Worker: string(s.w.id), Probe: s.w.probe, Next: s.nextNumber(), Accepted: s.accepted(),
-		Covered: s.covered, Sources: sources, AtMS: s.atMS, Log: s.logSeq.Load(), Begin: s.begin,
+		Covered: s.covered, Packets: s.lastPackets(), Sources: sources, AtMS: s.atMS, Log: s.logSeq.Load(), Begin: s.begin,
 	})
 }
 
@@ -131,6 +129,20 @@ func (s *session) accepted() map[uint32]uint64 {
 		}
 	}
 	return n
+}
+
+// lastPackets is the client's own number of each source's last packet here: taken, or
+// about to be. A client that comes back goes on behind it.
+func (s *session) lastPackets() map[uint32]int64 {
+	last := cloneCounts(s.packets)
+	for _, a := range s.recv.held {
+		for i, f := range a.envelope.Frames {
+			if number := a.n + uint64(i); number >= s.recv.next && number > s.covered[f.Source] && f.Packet >= 0 {
+				last[f.Source] = f.Packet
+			}
+		}
+	}
+	return last
 }
 
 // ack says up to where all has been received.

@@ -104,8 +104,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	w.drain()
-	if !w.wait(w.cfg.DrainWait + 5*time.Second) {
-		w.log.Warn("sessions did not end in time, their engines are cut off")
+	if !w.wait(w.cfg.DrainWait) {
+		w.log.Warn("sessions were not taken over in time, they are left to others")
 	}
 	cancel(errDrained)
 	w.wg.Wait()

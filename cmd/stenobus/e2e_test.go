@@ -235,7 +235,7 @@ func TestNobodyListens(t *testing.T) {
 // Stopping everything in the middle of a session is clean and bounded.
 func TestUpStopsWithSessions(t *testing.T) {
 	t.Parallel()
-	p, at := up(t, "--gateway-drain-wait", "1s", "--gateway-end-wait", "1s", "--worker-drain-wait", "1s")
+	p, at := up(t, "--gateway-drain-timeout", "1s", "--gateway-end-wait", "1s", "--worker-drain-timeout", "1s")
 	var stdout, stderr safeBuffer
 	done := make(chan int, 1)
 	wav := tone(t, "a.wav", time.Minute)

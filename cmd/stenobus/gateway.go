@@ -24,12 +24,13 @@ type gatewayFlags struct {
 	Grace       time.Duration `help:"How long a session outlives its client's broken connection." default:"15s" group:"Gateway"`
 	ClaimWait   time.Duration `help:"How long a session waits for a worker with room." default:"60s" group:"Gateway"`
 	EndWait     time.Duration `help:"How long an ending session waits for its last finals." default:"60s" group:"Gateway"`
-	DrainWait   time.Duration `help:"How long a stopping gateway waits for its sessions." default:"15s" group:"Gateway"`
+	DrainWait   time.Duration `name:"drain-timeout" help:"How long a stopping gateway waits for its sessions; their clients are told to move one after another." default:"15s" group:"Gateway"`
 	MaxMessage  int64         `help:"Largest message of a client in bytes." default:"1048576" group:"Gateway"`
 	MaxSources  int           `help:"Most sources of one session." default:"256" group:"Gateway"`
 	MaxSessions int           `help:"Most sessions of this gateway." default:"10000" group:"Gateway"`
 	SendBuffer  int           `help:"Most bytes waiting for a slow client." default:"1048576" group:"Gateway"`
 	Origins     []string      `help:"Hosts of web pages that may connect, with * as a wildcard; by default only the gateway's own. Programs send no origin and always may." placeholder:"HOST" group:"Gateway"`
+	Principal   string        `name:"principal-header" help:"Header in which a proxy in front that authenticates clients says who they are; then an id alone resumes no session. None by default: no authentication." placeholder:"NAME" group:"Gateway"`
 	Engines     []string      `help:"Engines that clients may choose by name; another provider's name chooses any." default:"${engineList}" placeholder:"NAME" group:"Gateway"`
 }
 
@@ -54,6 +55,8 @@ func (f *gatewayFlags) config(w wiring) gateway.Config {
 		SendBuffer:  f.SendBuffer,
 		Engines:     f.Engines,
 		Origins:     f.Origins,
+
+		PrincipalHeader: f.Principal,
 	}
 }
 

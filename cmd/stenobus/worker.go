@@ -38,7 +38,7 @@ type workerFlags struct {
 	Slots      int               `help:"Most sessions at once; by default 2 a core with an engine that works on this machine, else 100." placeholder:"N" group:"Worker"`
 	IdleCommit time.Duration     `help:"A source that pauses for so long has its utterance finalised." default:"2s" group:"Worker"`
 	TurnLimit  time.Duration     `help:"Most audio of a source without a final." default:"10s" group:"Worker"`
-	DrainWait  time.Duration     `help:"How long a stopping worker waits for others to take its sessions." default:"10s" group:"Worker"`
+	DrainWait  time.Duration     `name:"drain-timeout" help:"How long a stopping worker waits for others to take its sessions." default:"10s" group:"Worker"`
 	QueueBytes int               `help:"Most bytes of a session waiting for its engine." default:"16777216" group:"Worker"`
 }
 

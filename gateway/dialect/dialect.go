@@ -47,6 +47,8 @@ type Request struct {
 	SessionID string           // as the client wrote it, unchecked; empty: it gave none
 	Options   subjects.Options // GraceMS is the gateway's to fill
 	Default   Format           // format of a source that sends media without a start
+	Resume    bool             // the client comes back: no life but an existing one will do
+	After     uint64           // of Resume: the cursor of the last final that the client has, 0 for none
 }
 
 // Refusal is an answer before the upgrade.
@@ -82,6 +84,7 @@ type Event struct {
 	Tag      string // the client's name of the source
 	Format   Format // of Start
 	Language string // of Start: BCP 47 tag; empty: the session's
+	Implicit bool   // of Start: the client sent none, so a format known from before stands
 	Payload  []byte // of Media: the frame, handed over to the session; of Reply: the message
 	Packet   int64  // of Media: the client's packet number; -1: none
 	TimeMS   int64  // of Media: position on the source's own clock, ms; -1: unknown
@@ -91,7 +94,8 @@ type Event struct {
 // Welcome is what a fresh connection may tell its client.
 type Welcome struct {
 	Session  subjects.SessionID
-	Given    bool // false: the client gave no usable id and Session is new
+	Given    bool   // false: the client gave no usable id and Session is new
+	Token    string // by which the client may come back
 	Gateway  string
 	GraceMS  int64
 	Version  string
@@ -132,6 +136,7 @@ const (
 	EventOpen     = "open"     // the connection is made; what a Welcome says
 	EventWaiting  = "waiting"  // no worker has room yet
 	EventReady    = "ready"    // a worker has the session
+	EventResumed  = "resumed"  // a worker has the session, which goes on: Packets says from where
 	EventMoved    = "moved"    // another worker has it
 	EventProgress = "progress" // audio of Tag up to LastFrame is done and held no more words
 	EventWarning  = "warning"  // something the client sent was ignored or lost, the session goes on
@@ -154,9 +159,11 @@ type Note struct {
 	Tag          string            `json:"source,omitempty"`
 	LastFrame    uint64            `json:"last_frame,omitempty"`
 	Worker       string            `json:"worker,omitempty"`
+	Packets      map[string]int64  `json:"packets,omitempty"` // of resumed, by source: the client's own number of the last packet here
 	RetryAfterMS int64             `json:"retry_after_ms,omitempty"`
 	Accepted     map[string]uint64 `json:"accepted,omitempty"` // frames, by source
 	Covered      map[string]uint64 `json:"covered,omitempty"`
 	Refused      map[string]uint64 `json:"refused,omitempty"`
+	Replayed     map[string]uint64 `json:"replayed,omitempty"` // sent again to a worker
 	Unaccounted  *int64            `json:"unaccounted,omitempty"`
 }

@@ -15,6 +15,7 @@ import (
 // reader is the half of a conversation that the socket's reader owns.
 type reader struct {
 	format  dialect.Format // of tags that never sent a start
+	resumes bool           // the client comes back to a session that knows its tags
 	tags    map[string]*tag
 	pending []dialect.Event // said before the first message's events
 

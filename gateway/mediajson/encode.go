@@ -115,6 +115,7 @@ type hello struct {
 	SessionID          string      `json:"sessionId"`
 	InstanceID         string      `json:"instanceId"`
 	Version            string      `json:"version,omitempty"`
+	ResumeToken        string      `json:"resumeToken,omitempty"` // shown by a client that comes back
 }
 
 type helloConfig struct {
@@ -154,6 +155,7 @@ func (w *writer) Hello(h dialect.Welcome) [][]byte {
 			SessionID:          string(h.Session),
 			InstanceID:         h.Gateway,
 			Version:            version,
+			ResumeToken:        h.Token,
 		},
 	}
 	if w.extended {

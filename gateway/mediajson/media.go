@@ -113,11 +113,14 @@ func (r *reader) media(f frame, emit func(dialect.Event)) {
 // begin starts a source whose client did not, or goes on with one after its stop.
 func (r *reader) begin(t *tag, emit func(dialect.Event)) {
 	t.live = true
-	emit(dialect.Event{Kind: dialect.Start, Tag: t.name, Format: t.format})
+	emit(dialect.Event{Kind: dialect.Start, Tag: t.name, Format: t.format, Implicit: !t.known})
 	if t.known {
 		return
 	}
 	t.known = true
+	if r.resumes { // its formats are remembered
+		return
+	}
 	emit(notice(dialect.Note{
 		Code: CodeMediaBeforeStart, Field: "media.tag", Allowed: "a tag that was started", Tag: t.name,
 		Message: fmt.Sprintf("source %.64q was never started: it is taken as %s, %d Hz, %d channels",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 
@@ -44,13 +45,17 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 	if refusal != nil {
 		return nil, dialect.Request{}, refusal
 	}
+	after, resumes, refusal := cursor(q)
+	if refusal != nil {
+		return nil, dialect.Request{}, refusal
+	}
 	is := func(name string) bool { return q.Get(name) == "true" }
 	if !is("sendBack") && !is("sendBackInterim") && !is("useDispatcher") {
 		return nil, dialect.Request{}, badRequest("No transcription output method specified")
 	}
 	engine, notices := d.engine(q.Get("provider"))
 	conv := &conversation{
-		reader: &reader{format: format, tags: map[string]*tag{}, pending: notices},
+		reader: &reader{format: format, resumes: resumes, tags: map[string]*tag{}, pending: notices},
 		writer: &writer{
 			cfg:      d.cfg,
 			finals:   is("sendBack"),
@@ -64,6 +69,8 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 		SessionID: q.Get("sessionId"),
 		Options:   subjects.Options{Engine: engine, Language: valid(q.Get("lang")), Tags: tags, Extra: extra(q)},
 		Default:   format,
+		Resume:    resumes,
+		After:     after,
 	}, nil
 }
 
@@ -104,6 +111,19 @@ func urlTags(q url.Values) ([]string, *dialect.Refusal) {
 		return nil, badRequest("Invalid tags: %d exceed the maximum of %d", len(tags), maxURLTags)
 	}
 	return tags, nil
+}
+
+// cursor is how far a client that comes back has its finals.
+func cursor(q url.Values) (after uint64, given bool, refusal *dialect.Refusal) {
+	text, given := q["after"]
+	if !given {
+		return 0, false, nil
+	}
+	after, err := strconv.ParseUint(text[0], 10, 63)
+	if err != nil {
+		return 0, false, badRequest(`Invalid after parameter: "%.64s". Valid values are: 0, or the cursor of a final`, valid(text[0]))
+	}
+	return after, true, nil
 }
 
 // engine is the engine that a provider names. One that is not known here leaves the

@@ -1,0 +1,74 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"stenobus/subjects"
+)
+
+// answerCheck tells a gateway, before it lets a client in, whether a claim would have
+// the right to its session. Only the claim itself decides: this is for a clear refusal.
+func (d *Dispatcher) answerCheck(ctx context.Context, data []byte) any {
+	req, err := readRequest[subjects.ClaimRequest]("check", data)
+	if err == nil {
+		err = checkClaim(req)
+	}
+	if err == nil {
+		err = retry(ctx, func() error { return d.check(ctx, req) })
+	}
+	refused := d.refused("a claim could not be checked", err)
+	d.metrics.claims.WithLabelValues("check", result(refused)).Inc()
+	return claimRefused(refused)
+}
+
+func (d *Dispatcher) check(ctx context.Context, req subjects.ClaimRequest) error {
+	was, err := d.store.read(ctx, req.Session)
+	if err != nil {
+		return err
+	}
+	access := was.Options.Access
+	if !was.there {
+		if !req.Resume {
+			return nil // a new life is anybody's
+		}
+		if access, err = d.lastAccess(ctx, req.Session); err != nil {
+			return err
+		}
+	}
+	if !req.Permitted(access) {
+		return forbidden(was)
+	}
+	return nil
+}
+
+// lastAccess is who may read the end of a life that is over.
+func (d *Dispatcher) lastAccess(ctx context.Context, id subjects.SessionID) (subjects.Access, error) {
+	m, err := d.results.GetLastMsgForSubject(ctx, subjects.Result(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return subjects.Access{}, nil
+	}
+	if err != nil {
+		return subjects.Access{}, fmt.Errorf("read the results log: %w", err)
+	}
+	var e subjects.Envelope
+	if e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}) != nil || e.Kind != subjects.KindEnded {
+		return subjects.Access{}, nil // what it is, the claim will tell
+	}
+	ended, err := subjects.Decode[subjects.Ended](e.Kind, m.Data)
+	if err != nil {
+		return subjects.Access{}, subjects.Errorf(subjects.CodeInternal, "%v", err)
+	}
+	return ended.Access, nil
+}
+
+func forbidden(was held) *subjects.Error {
+	if was.Options.Principal != "" {
+		return subjects.Errorf(subjects.CodeForbidden, "the session belongs to somebody else, or the resume token is wrong")
+	}
+	return subjects.Errorf(subjects.CodeForbidden, "the resume token is missing or wrong")
+}

@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+const lastLifeWait = 10 * time.Second // over all tries to find out what became of a session
+
+// lastLife is what the results log says of a life that nobody serves any more.
+type lastLife struct {
+	life  uint64
+	begin uint64 // last sequence before it
+	seq   uint64 // of its last message; 0: the log has nothing of the session
+	ended *subjects.Ended
+	err   error
+}
+
+// readLastLife finds out what became of the life that a client wants to resume.
+func (s *session) readLastLife(ctx context.Context) {
+	s.srv.wg.Go(func() {
+		l, err := backoff.Retry(ctx, func() (lastLife, error) { return findLastLife(ctx, s.srv.results, s.id) },
+			backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(lastLifeWait))
+		l.err = err
+		select {
+		case s.lives <- l:
+		case <-ctx.Done():
+		}
+	})
+}
+
+func findLastLife(ctx context.Context, results jetstream.Stream, id subjects.SessionID) (lastLife, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	m, err := results.GetLastMsgForSubject(ctx, subjects.Result(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return lastLife{}, nil
+	}
+	if err != nil {
+		return lastLife{}, fmt.Errorf("read the results log: %w", err)
+	}
+	var e subjects.Envelope
+	if err := e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}); err != nil {
+		return lastLife{}, backoff.Permanent(fmt.Errorf("last message of the results log: %w", err))
+	}
+	p, err := subjects.Decode[subjects.Progress](e.Kind, m.Data)
+	if err != nil {
+		return lastLife{}, backoff.Permanent(err)
+	}
+	l := lastLife{life: e.Life, begin: p.Begin, seq: m.Sequence}
+	if e.Kind == subjects.KindEnded {
+		ended, err := subjects.Decode[subjects.Ended](e.Kind, m.Data)
+		if err != nil {
+			return lastLife{}, backoff.Permanent(err)
+		}
+		l.ended = &ended
+	}
+	return l, nil
+}
+
+// resumeFrom delivers what a client lacks of a life that is over, its end included. A
+// life of which the bus knows no end is gone: after its finals another begins.
+func (s *session) resumeFrom(ctx context.Context, l lastLife) {
+	switch {
+	case s.phase != claiming:
+		return
+	case l.err != nil:
+		s.close(endBus.because(l.err.Error()))
+		return
+	case l.seq == 0:
+		s.beginAnew(ctx)
+		return
+	case l.ended != nil && !s.claimRequest(subjects.ReasonResume).Permitted(l.ended.Access):
+		s.close(endForbidden)
+		return
+	}
+	s.log.Info("the session is over, its client gets what it lacks", "life", l.life, "after", s.after)
+	s.past = true
+	s.stamp = subjects.Stamp{Life: l.life}
+	s.tail.cursor, s.tail.seen = s.cursorWithin(l.begin, l.seq), l.seq
+	if l.ended != nil {
+		for n, name := range l.ended.Names {
+			s.byNum[n] = name
+		}
+		s.over, s.closing = true, endDone
+		s.clock.end = time.Now().Add(s.srv.cfg.EndWait)
+		s.tail.cursor = min(s.tail.cursor, l.seq-1) // its end is always told
+	}
+	if !s.tail.behind() {
+		s.pastRead(ctx)
+		return
+	}
+	s.readMissed(ctx)
+}
+
+// pastRead goes on after the finals of a life that has no end.
+func (s *session) pastRead(ctx context.Context) {
+	if s.over || s.tail.behind() {
+		return
+	}
+	s.past = false
+	s.beginAnew(ctx)
+}
+
+// beginAnew opens another life where there is none to resume.
+func (s *session) beginAnew(ctx context.Context) {
+	s.resume, s.after = false, 0
+	s.stamp, s.tail, s.nonce = subjects.Stamp{}, tail{}, freshNonce()
+	s.startClaim(ctx, subjects.ReasonOpen)
+}
+
+// cursorWithin is where a client that has everything up to s.after goes on in a life
+// that began after begin and reaches to last.
+func (s *session) cursorWithin(begin, last uint64) uint64 {
+	if s.after < begin && s.after != 0 {
+		s.warn(dialect.Note{Code: "old_cursor", Field: "after", Allowed: fmt.Sprintf("0, or %d and more", begin),
+			Message: fmt.Sprintf("cursor %d is of an earlier life of the session: this one begins after %d", s.after, begin)})
+	}
+	return min(max(s.after, begin), last)
+}
