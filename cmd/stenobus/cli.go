@@ -25,6 +25,7 @@ type cli struct {
 	Send       sendCmd       `cmd:"" help:"Send audio files to a gateway and print what was said."`
 	Demo       demoCmd       `cmd:"" help:"Show it all at work on the shipped speech samples."`
 	Bench      benchCmd      `cmd:"" help:"Measure what the whole path costs beside a bare pipe."`
+	Lab        labCmd        `cmd:"" help:"Break a deployment under load and prove that nothing was lost."`
 	BenchPipe  benchPipeCmd  `cmd:"" hidden:"" help:"The bare pipe that bench measures by."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
