@@ -8,13 +8,18 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"stenobus/cmd/stenobus/internal/busserver"
 	"stenobus/cmd/stenobus/internal/ops"
 	"stenobus/gateway"
+	"stenobus/subjects"
 )
 
 // secured is a NATS configuration with one user.
@@ -171,4 +176,48 @@ func TestReconnectDelay(t *testing.T) {
 			t.Fatalf("delay %v", d)
 		}
 	}
+}
+
+// Three processes of the program are a cluster that keeps a stream with three copies.
+func TestBusCluster(t *testing.T) {
+	t.Parallel()
+	var routes, urls []string
+	var at [3]string
+	for i := range at {
+		at[i] = freePort(t)
+		routes = append(routes, "nats://"+at[i])
+	}
+	for i := range at {
+		p := spawn(t, "bus", "--name", "nats-"+strconv.Itoa(i), "--listen", "127.0.0.1:0", "--data", t.TempDir(),
+			"--cluster-listen", at[i], "--routes", strings.Join(routes, ","), "--log-level", "error")
+		urls = append(urls, p.ready()[0])
+	}
+	nc, err := nats.Connect(urls[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	defer cancel()
+	if _, err := subjects.Await(ctx, js, subjects.BusConfig{Replicas: 3}, func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	if known := nc.DiscoveredServers(); len(known) > 0 {
+		t.Errorf("clients are told of %v", known)
+	}
+}
+
+// freePort is an address that nobody listens at.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

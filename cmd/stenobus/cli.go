@@ -21,9 +21,11 @@ type cli struct {
 	Gateway    gatewayCmd    `cmd:"" help:"Run a gateway: clients send their audio here."`
 	Dispatcher dispatcherCmd `cmd:"" help:"Run a dispatcher: it places sessions on workers."`
 	Worker     workerCmd     `cmd:"" help:"Run a worker: it turns speech into text."`
+	Bus        busCmd        `cmd:"" help:"Run the NATS server as a process of its own, alone or in a cluster."`
 	Send       sendCmd       `cmd:"" help:"Send audio files to a gateway and print what was said."`
 	Demo       demoCmd       `cmd:"" help:"Show it all at work on the shipped speech samples."`
 	Bench      benchCmd      `cmd:"" help:"Measure what the whole path costs beside a bare pipe."`
+	Lab        labCmd        `cmd:"" help:"Break a deployment under load and prove that nothing was lost."`
 	BenchPipe  benchPipeCmd  `cmd:"" hidden:"" help:"The bare pipe that bench measures by."`
 	Explain    explainCmd    `cmd:"" help:"Tell a session's story: its workers, why it moved, what was refused."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

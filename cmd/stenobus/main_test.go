@@ -160,8 +160,8 @@ func TestVersion(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	invoke(t, "--help").check(t, exitOK, "up", "gateway", "dispatcher", "worker", "send", "demo", "version", "Exit codes")
-	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "send", "explain", "demo", "version"} {
+	invoke(t, "--help").check(t, exitOK, "up", "gateway", "dispatcher", "worker", "bus", "send", "demo", "lab", "explain", "version", "Exit codes")
+	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "bus", "send", "explain", "demo", "lab", "version"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			o := invoke(t, command, "--help")
@@ -201,6 +201,8 @@ func TestWrongUsage(t *testing.T) {
 		"two paces":         {[]string{"send", "--realtime", "--speed", "2", speech}, []string{"--realtime", "--speed"}},
 		"URL":               {[]string{"send", "--url", "localhost:8080", speech}, []string{"--url", "ws://"}},
 		"speed":             {[]string{"send", "--speed", "-1", speech}, []string{"--speed"}},
+		"bus route":         {[]string{"bus", "--listen", "127.0.0.1:0", "--routes", "here"}, []string{"route", "nats://host:port"}},
+		"nameless member":   {[]string{"bus", "--listen", "127.0.0.1:0", "--cluster-listen", "127.0.0.1:0"}, []string{"needs a name"}},
 		"nats config":       {[]string{"up", "--engine", "tally", "--listen", "127.0.0.1:0", "--nats-config", "nowhere.conf"}, []string{"nowhere.conf"}},
 	} {
 		t.Run(name, func(t *testing.T) {

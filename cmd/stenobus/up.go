@@ -82,12 +82,17 @@ func (c *upCmd) startBus(p *program) (*busserver.Server, error) {
 	if dir == "" && c.NatsConfig == "" {
 		dir = defaultDataDir()
 	}
-	s, err := busserver.Start(p.ctx, busserver.Config{
+	return openBus(p, busserver.Config{
 		File: c.NatsConfig, Listen: c.NatsListen, Dir: dir, Log: p.log,
-	})
+	}, "--nats-listen and --data")
+}
+
+// openBus names the flags that help where an address or a directory is not free.
+func openBus(p *program, cfg busserver.Config, flags string) (*busserver.Server, error) {
+	s, err := busserver.Start(p.ctx, cfg)
 	switch {
 	case errors.Is(err, busserver.ErrInUse), errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w (see --nats-listen and --data)", err)
+		return nil, fmt.Errorf("%w (see %s)", err, flags)
 	case errors.Is(err, busserver.ErrConfig):
 		return nil, usageError("%w", err)
 	}

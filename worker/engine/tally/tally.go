@@ -172,6 +172,7 @@ type count struct {
 	begin, last uint64 // of the present range
 	frames      int
 	sum         hash.Hash64
+	audio       []Run
 }
 
 func newCount() *count { return &count{sum: fnv.New64a()} }
@@ -184,6 +185,17 @@ func (c *count) add(a worker.Audio) {
 	c.last = a.Frame
 	c.frames++
 	_, _ = c.sum.Write(a.Packet) // a hash never fails
+	if n, ok := ReadNumber(a.Packet); ok {
+		c.hear(n)
+	}
+}
+
+func (c *count) hear(n Number) {
+	if i := len(c.audio) - 1; i >= 0 && c.audio[i].follows(n) {
+		c.audio[i].Last = n.N
+		return
+	}
+	c.audio = append(c.audio, Run{n.Session, n.Source, n.N, n.N})
 }
 
 func (c *count) endRange() {
@@ -196,14 +208,18 @@ func (c *count) endRange() {
 	c.ranges.WriteString(rangeText(c.begin, c.last))
 }
 
-// String is the text of a result: "frames 1-50 count 50 fnv1a 9c1e…". Frames of other
-// sources in between leave gaps in the ranges.
+// String is the text of a result, see Statement. Frames of other sources in between
+// leave gaps in the ranges.
 func (c *count) String() string {
 	ranges := c.ranges.String()
 	if ranges != "" {
 		ranges += ","
 	}
-	return fmt.Sprintf("frames %s count %d fnv1a %016x", ranges+rangeText(c.begin, c.last), c.frames, c.sum.Sum64())
+	text := fmt.Sprintf("frames %s count %d fnv1a %016x", ranges+rangeText(c.begin, c.last), c.frames, c.sum.Sum64())
+	if len(c.audio) == 0 {
+		return text
+	}
+	return string(appendRuns([]byte(text+" audio "), c.audio))
 }
 
 func rangeText(a, b uint64) string {

@@ -103,65 +103,6 @@ func TestPlanInterleaves(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
-	t.Parallel()
-	const rest = " S 1 2 3 0 -1 4194304 10 11 12 13 150 27 5 6 20 0 9 0 1234 5678 910"
-	for name, tc := range map[string]struct {
-		stat string
-		want time.Duration
-		ok   bool
-	}{
-		"plain":              {"4711 (stenobus)" + rest, 1770 * time.Millisecond, true},
-		"name with spaces":   {"4711 (a b c)" + rest, 1770 * time.Millisecond, true},
-		"name with brackets": {"4711 (a) R 7 ))" + rest, 1770 * time.Millisecond, true},
-		"empty":              {"", 0, false},
-		"no name":            {"4711 S 1 2 3", 0, false},
-		"cut off":            {"4711 (x) S 1 2 3", 0, false},
-		"no number":          {"4711 (x)" + strings.Replace(rest, "150", "abc", 1), 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := parseStat([]byte(tc.stat))
-			if (err == nil) != tc.ok || got != tc.want {
-				t.Errorf("got %v, %v, want %v", got, err, tc.want)
-			}
-		})
-	}
-}
-
-func TestParseStatus(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		status string
-		want   int64
-		ok     bool
-	}{
-		"plain":     {"Name:\tx\nVmPeak:\t  9 kB\nVmRSS:\t   51234 kB\nThreads:\t3\n", 51234, true},
-		"absent":    {"Name:\tx\n", 0, false},
-		"other":     {"VmRSS:\t 5 MB\n", 0, false},
-		"no number": {"VmRSS:\t x kB\n", 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := parseStatus([]byte(tc.status))
-			if (err == nil) != tc.ok || got != tc.want {
-				t.Errorf("got %d, %v, want %d", got, err, tc.want)
-			}
-		})
-	}
-}
-
-func TestAddress(t *testing.T) {
-	t.Parallel()
-	for line, want := range map[string]string{
-		"stenobus is ready: ws://h:1/transcribe  nats://h:2  data d\n": "ws://h:1/transcribe",
-		"stenobus bench-pipe is ready: ws://h:1/\n":                    "ws://h:1/",
-		"panic: oh\n": "", "stenobus is ready:": "", "": "",
-	} {
-		if got := address(line); got != want {
-			t.Errorf("address of %q is %q, want %q", line, got, want)
-		}
-	}
-}
-
 func TestMediaIsTheMessageOfABridge(t *testing.T) {
 	t.Parallel()
 	b := media{sequence: 7, tag: "00000001-a0", chunk: 4, timestamp: 2880, payload: "eA=="}.appendTo(nil)

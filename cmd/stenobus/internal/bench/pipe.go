@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/nats-io/nats.go"
 )
 
 const (
+	readyWait   = 30 * time.Second
 	pipeSubject = "pipe"
 	countPath   = "/count"
 )

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"stenobus/cmd/stenobus/internal/child"
 )
 
 const (
@@ -100,27 +102,29 @@ func (c *Config) measure(ctx context.Context, name string, args []string, bare b
 	}
 	defer os.RemoveAll(dir)
 	c.Progress(name, "starting")
-	child, err := StartChild(ctx, c.Stderr, c.Program, append(args[:len(args):len(args)], "--data", dir)...)
+	server, err := child.Start(ctx, child.Config{
+		Program: c.Program, Args: append(args[:len(args):len(args)], "--data", dir), Log: c.Stderr,
+	})
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, child.Stop()) }()
-	idle, err := child.usage()
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	idle, err := server.Usage()
 	if err != nil {
 		return m, err
 	}
 	load := c.Load
-	load.URL, load.Bare = child.URL, bare
+	load.URL, load.Bare = server.URL(), bare
 	l := StartLoad(ctx, load)
-	w, err := c.steady(ctx, name, l, child)
+	w, err := c.steady(ctx, name, l, server)
 	c.Progress(name, "ending")
 	m = measured{
-		cpu: w.end.cpu - w.begin.cpu, frames: w.frames, took: w.to.Sub(w.from),
-		rssKB: w.end.rssKB - idle.rssKB, Report: l.End(w.from, w.to),
+		cpu: w.end.CPU - w.begin.CPU, frames: w.frames, took: w.to.Sub(w.from),
+		rssKB: w.end.RSSKB - idle.RSSKB, Report: l.End(w.from, w.to),
 	}
 	err = errors.Join(err, m.Wrong())
 	if bare && err == nil {
-		err = awaitCount(ctx, child.URL, m.Messages)
+		err = awaitCount(ctx, server.URL(), m.Messages)
 	}
 	return m, err
 }
@@ -128,17 +132,17 @@ func (c *Config) measure(ctx context.Context, name string, args []string, bare b
 // window is the steady phase: all sessions are open and none ends.
 type window struct {
 	from, to   time.Time
-	begin, end usage
+	begin, end child.Usage
 	frames     uint64
 }
 
-func (c *Config) steady(ctx context.Context, name string, l *Load, child *Child) (w window, err error) {
+func (c *Config) steady(ctx context.Context, name string, l *Load, server *child.Child) (w window, err error) {
 	c.Progress(name, "opening sessions")
 	if err := l.Open(ctx); err != nil {
 		return w, err
 	}
 	sent := l.Sent()
-	if w.begin, err = child.usage(); err != nil {
+	if w.begin, err = server.Usage(); err != nil {
 		return w, err
 	}
 	w.from = time.Now()
@@ -155,7 +159,7 @@ func (c *Config) steady(ctx context.Context, name string, l *Load, child *Child)
 	}
 	w.to = time.Now()
 	w.frames = l.Sent() - sent
-	w.end, err = child.usage()
+	w.end, err = server.Usage()
 	return w, err
 }
 

@@ -38,6 +38,11 @@ type Config struct {
 	Listen string       // host:port, 0 for any free port; empty: as the file says
 	Dir    string       // where streams live; empty: as the file says
 	Log    *slog.Logger // nil: no log
+
+	Name    string   // of the server; empty: as the file says. A member of a cluster needs one
+	Monitor string   // host:port of the server's own pages; empty: as the file says
+	Cluster string   // host:port for the other members of its cluster; empty: as the file says
+	Routes  []string // URLs of members; empty: as the file says
 }
 
 // Server is a running NATS server.
@@ -95,11 +100,11 @@ func options(cfg Config) (*server.Options, error) {
 		return nil, fmt.Errorf("%w: jetstream has no store_dir", ErrConfig)
 	}
 	if cfg.Listen != "" {
-		if err := listenAt(opts, cfg.Listen); err != nil {
+		if opts.Host, opts.Port, err = hostPort(cfg.Listen); err != nil {
 			return nil, err
 		}
 	}
-	return opts, nil
+	return opts, monitorAndCluster(opts, cfg)
 }
 
 func read(file string) (*server.Options, error) {
@@ -110,20 +115,20 @@ func read(file string) (*server.Options, error) {
 	return opts, opts.ProcessConfigString(Shipped)
 }
 
-func listenAt(opts *server.Options, addr string) error {
+// hostPort reads an address. Port 0 becomes the server's word for any free one.
+func hostPort(addr string) (string, int, error) {
 	host, portText, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("%w: address %q, want host:port", ErrConfig, addr)
+		return "", 0, fmt.Errorf("%w: address %q, want host:port", ErrConfig, addr)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return fmt.Errorf("%w: address %q, the port is not a number of 0 to 65535", ErrConfig, addr)
+		return "", 0, fmt.Errorf("%w: address %q, the port is not a number of 0 to 65535", ErrConfig, addr)
 	}
-	opts.Host, opts.Port = host, int(port)
 	if port == 0 {
-		opts.Port = server.RANDOM_PORT
+		return host, server.RANDOM_PORT, nil
 	}
-	return nil
+	return host, int(port), nil
 }
 
 // portFree finds a taken port before anything is written. The server itself would only

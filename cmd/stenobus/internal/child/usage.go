@@ -1,4 +1,4 @@
-package bench
+package child
 
 import (
 	"bytes"
@@ -13,27 +13,59 @@ import (
 // tick is the unit of CPU times in /proc, the same on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// usage is what a process has used up to now.
-type usage struct {
-	cpu   time.Duration // in user and kernel
-	rssKB int64         // resident now
+// Usage is what a child has used up to now.
+type Usage struct {
+	CPU   time.Duration // in user and kernel, of all its processes
+	RSSKB int64         // resident now
+}
+
+// Usage is what the child has used up to now.
+func (c *Child) Usage() (Usage, error) {
+	u, err := usageOf(c.present().cmd.Process.Pid)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u.CPU += c.past
+	return u, err
+}
+
+// CPU is the time that the child and the processes before it have used, as far as the
+// system still knows.
+func (c *Child) CPU() time.Duration {
+	l := c.present()
+	select {
+	case <-l.done:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.past + l.used()
+	default:
+	}
+	u, _ := c.Usage()
+	return u.CPU
+}
+
+// used is the time that a process used which has ended.
+func (l *life) used() time.Duration {
+	if s := l.cmd.ProcessState; s != nil {
+		return s.UserTime() + s.SystemTime()
+	}
+	return 0
 }
 
 // usageOf reads /proc, which other systems than Linux do not have.
-func usageOf(pid int) (usage, error) {
+func usageOf(pid int) (Usage, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
-		return usage{}, fmt.Errorf("CPU time of a process: %w", err)
+		return Usage{}, fmt.Errorf("CPU time of a process: %w", err)
 	}
 	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
-		return usage{}, fmt.Errorf("memory of a process: %w", err)
+		return Usage{}, fmt.Errorf("memory of a process: %w", err)
 	}
-	var u usage
+	var u Usage
 	var errCPU, errRSS error
-	u.cpu, errCPU = parseStat(stat)
-	u.rssKB, errRSS = parseStatus(status)
+	u.CPU, errCPU = parseStat(stat)
+	u.RSSKB, errRSS = parseStatus(status)
 	return u, errors.Join(errCPU, errRSS)
 }
 
