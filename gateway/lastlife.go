@@ -86,7 +86,8 @@ func (s *session) resumeFrom(ctx context.Context, l lastLife) {
 	s.log.Info("the session is over, its client gets what it lacks", "life", l.life, "after", s.after)
 	s.past = true
 	s.stamp = subjects.Stamp{Life: l.life}
-	s.tail.cursor, s.tail.seen = s.cursorWithin(l.begin, l.seq), l.seq
+	s.tail.place(s.cursorWithin(l.begin, l.seq))
+	s.tail.seen = l.seq
 	if l.ended != nil {
 		for n, name := range l.ended.Names {
 			s.byNum[n] = name

@@ -98,7 +98,7 @@ func TestOutboxShedsInterimsFirst(t *testing.T) {
 
 func TestTailFindsHoles(t *testing.T) {
 	t.Parallel()
-	tl := tail{cursor: 10}
+	tl := tail{cursor: 10, placed: true}
 	if !tl.offer(stored{seq: 12, prev: 10}) {
 		t.Fatal("the next one was not taken")
 	}

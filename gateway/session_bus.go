@@ -223,13 +223,9 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 		maps.Copy(s.snd.covered, r.Covered)
 		s.before = r.Accepted
 		s.startCount(max(r.Next, highest(r.Covered)+1), r.Sources)
-		s.tail.cursor = r.Log // what came before this connection was others' to deliver
-		if s.resume {
-			s.tail.cursor = s.cursorWithin(r.Begin, r.Log)
-		}
 	}
-	if s.tail.cursor == 0 {
-		s.tail.cursor = r.Begin
+	if !s.tail.placed {
+		s.tail.place(s.cursorAt(r))
 	}
 	if r.Log > s.tail.cursor {
 		s.tail.seen = max(s.tail.seen, r.Log)
@@ -251,6 +247,17 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 	s.srv.probes.watch(s.srv.work, r.Probe, s)
 	s.log.Info("session is served", "worker", r.Worker, "from", s.snd.next)
 	s.tell(s.servedNote(r))
+}
+
+// cursorAt is where this connection's results begin.
+func (s *session) cursorAt(r subjects.Ready) uint64 {
+	switch {
+	case s.resume:
+		return s.cursorWithin(r.Begin, r.Log)
+	case s.stamp.Attach > 1, s.stamp.Epoch == 1: // what came before was others' to deliver, or is the owner alone
+		return r.Log
+	}
+	return r.Begin
 }
 
 // servedNote tells the client that a worker has its session: a new one, one that goes

@@ -55,7 +55,7 @@ func (s *session) republished(ctx context.Context, m *nats.Msg) {
 		s.close(endSuperseded)
 		return
 	}
-	if s.tail.cursor == 0 && r.prev > 0 { // ready has not come yet
+	if !s.tail.placed { // ready has not come yet
 		s.tail.seen = max(s.tail.seen, r.seq)
 		return
 	}

@@ -25,7 +25,11 @@ type tail struct {
 	cursor  uint64 // sequence of the last result delivered
 	seen    uint64 // highest sequence known to exist
 	reading bool   // a read of the store is under way
+	placed  bool   // it is known where to begin
 }
+
+// place says where the tail begins.
+func (t *tail) place(cursor uint64) { t.cursor, t.placed = cursor, true }
 
 // offer takes a republished message and reports whether it is the next one. If it is
 // not, the tail knows of a hole.
@@ -41,8 +45,9 @@ func (t *tail) offer(m stored) bool {
 	return true
 }
 
-// behind tells whether results are known to exist that were not delivered.
-func (t *tail) behind() bool { return t.seen > t.cursor }
+// behind tells whether results are known to exist that were not delivered. Before it is
+// known where to begin there is nothing to deliver.
+func (t *tail) behind() bool { return t.placed && t.seen > t.cursor }
 
 // fromRepublished reads a result as the stream sent it on.
 func fromRepublished(m *nats.Msg) (stored, error) {

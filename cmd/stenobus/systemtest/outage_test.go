@@ -65,7 +65,7 @@ func TestBusIsAwayForTooLong(t *testing.T) {
 		t.Errorf("closed with %d %s, want 1013 bus_down", status, reason)
 	}
 	told := c.note(dialect.EventError, "bus_down")
-	if told == nil || told.Accepted["a"] <= 70 || told.Accepted["a"] >= 270 {
+	if told == nil || told.Accepted["a"] <= 70 || told.Accepted["a"] > 270 {
 		t.Fatalf("the client was told %+v", told)
 	}
 	s.bus.Start()
