@@ -124,7 +124,7 @@ func (c *claim) attach(ctx context.Context, was held) (held, error) {
 		rec.Options.Token = c.req.Options.Token
 	}
 	rec.Attach++
-	rec.Nonce, rec.Gateway = c.req.Nonce, c.req.Gateway
+	rec.Nonce, rec.Gateway, rec.Probe = c.req.Nonce, c.req.Gateway, c.req.Probe
 	h, err := c.d.store.write(ctx, was, rec)
 	if err == nil {
 		c.attached, c.reason = true, subjects.ReasonResume
@@ -206,7 +206,7 @@ func (c *claim) replacement(rec subjects.Record) (subjects.WorkerID, bool) {
 // write fails.
 func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjects.WorkerID, reason string) (held, error) {
 	rec.Worker, rec.Reason, rec.Why = w, reason, c.why
-	rec.Nonce, rec.Gateway = c.req.Nonce, c.req.Gateway
+	rec.Nonce, rec.Gateway, rec.Probe = c.req.Nonce, c.req.Gateway, c.req.Probe
 	rec.Since = time.Now().UTC().Format(time.RFC3339Nano)
 	h, err := c.d.store.write(ctx, was, rec)
 	if err != nil {

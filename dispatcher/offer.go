@@ -21,7 +21,7 @@ func (c *claim) offer(ctx context.Context, h held) (*subjects.Error, error) {
 		reason = h.Reason
 	}
 	m, err := c.d.nc.RequestWithContext(wait, subjects.Worker(h.Worker), subjects.Encode(subjects.WorkerRequest{
-		V: subjects.Version, Op: subjects.OpAssign, Session: h.Session, Gateway: h.Gateway,
+		V: subjects.Version, Op: subjects.OpAssign, Session: h.Session, Gateway: h.Gateway, Probe: h.Probe,
 		Reason: reason, Why: h.Why, Stamp: h.Stamp, Options: h.Options,
 		Fresh: c.req.Fresh || !c.req.Moves(),
 	}))

@@ -44,6 +44,7 @@ type Server struct {
 	probes   *probes
 
 	results jetstream.Stream // set by Run before the first session
+	probe   string           // likewise: a request here is answered while this gateway lives
 	open    atomic.Bool      // Run accepts sessions
 	work    context.Context  // of sessions: outlives Run's ctx while they leave; set by Run
 	stop    chan struct{}    // closed: sessions leave
@@ -96,6 +97,9 @@ func (g *Server) Run(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("add service: %w", err)
+	}
+	if g.probe, err = micro.ControlSubject(micro.PingVerb, ServiceName, svc.Info().ID); err != nil {
+		return errors.Join(fmt.Errorf("probe subject: %w", err), svc.Stop())
 	}
 	if err := g.openAudioLog(ctx); err != nil {
 		return errors.Join(err, svc.Stop())

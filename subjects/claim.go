@@ -24,8 +24,9 @@ type ClaimRequest struct {
 	V       int       `json:"v"`
 	Session SessionID `json:"session"`
 	Gateway string    `json:"gateway"`
-	Nonce   string    `json:"nonce"`  // one for each connection of a client
-	Reason  string    `json:"reason"` // open, or why the session must move
+	Probe   string    `json:"probe,omitempty"` // a request here is answered while the gateway lives
+	Nonce   string    `json:"nonce"`           // one for each connection of a client
+	Reason  string    `json:"reason"`          // open, or why the session must move
 	Stamp             // of the ownership to leave; zero to attach
 	Fresh   bool      `json:"fresh,omitempty"` // of a move: the gateway has numbered nothing yet; an attach never has
 	Options Options   `json:"options"`
@@ -88,6 +89,7 @@ type WorkerRequest struct {
 	Op      string    `json:"op"`
 	Session SessionID `json:"session,omitempty"`
 	Gateway string    `json:"gateway,omitempty"`
+	Probe   string    `json:"probe,omitempty"` // of assign: a request here is answered while the gateway of the attach lives
 	Reason  string    `json:"reason,omitempty"`
 	Why     string    `json:"why,omitempty"` // of an assign: how the worker was chosen, see Record
 	Stamp
@@ -137,13 +139,14 @@ func Errorf(code, format string, args ...any) *Error {
 type Record struct {
 	V       int       `json:"v"`
 	Stamp             // Life 0: this value created the record, its revision is the life
-	Nonce   string    `json:"nonce"`         // of the attach
-	Session SessionID `json:"session"`       // as the client wrote it; the key is its token
-	Gateway string    `json:"gateway"`       // of the attach
-	Worker  WorkerID  `json:"worker"`        // of the epoch
-	Reason  string    `json:"reason"`        // why the epoch began
-	Why     string    `json:"why,omitempty"` // how its worker was chosen, for people; at most MaxWhy bytes
-	Since   string    `json:"since"`         // when, RFC 3339
+	Nonce   string    `json:"nonce"`           // of the attach
+	Session SessionID `json:"session"`         // as the client wrote it; the key is its token
+	Gateway string    `json:"gateway"`         // of the attach
+	Probe   string    `json:"probe,omitempty"` // of the gateway
+	Worker  WorkerID  `json:"worker"`          // of the epoch
+	Reason  string    `json:"reason"`          // why the epoch began
+	Why     string    `json:"why,omitempty"`   // how its worker was chosen, for people; at most MaxWhy bytes
+	Since   string    `json:"since"`           // when, RFC 3339
 	Options Options   `json:"options"`
 }
 

@@ -67,6 +67,7 @@ func goldens() []golden {
 		Extra: map[string]string{"endpointing": "300"}, GraceMS: 15000,
 		Access: subjects.Access{Principal: "ann", Token: "9f86d081"},
 	}
+	const probe = "$SRV.PING.stenobus-gateway.xyz"
 	const why = "spread: load 3/10 against 7/10 of w2; 4 known, 1 full, 1 tried in vain (w3: full)"
 	frames, result := subjects.Frames(id), subjects.Result(id)
 	inbox := func(c subjects.Channel) string { return subjects.Inbox(id, c) }
@@ -110,7 +111,7 @@ func goldens() []golden {
 				Replayed: map[uint32]uint64{1: 5}, Names: map[uint32]string{1: "alice", 2: "bob"},
 			}, body[subjects.Ended](subjects.KindEnded)},
 		{"claim", subjects.Claim, nil, subjects.ClaimRequest{
-			V: 1, Session: id, Gateway: "gw1", Nonce: "5e1c", Reason: subjects.MoveGone, Stamp: stamp, Options: options,
+			V: 1, Session: id, Gateway: "gw1", Probe: probe, Nonce: "5e1c", Reason: subjects.MoveGone, Stamp: stamp, Options: options,
 			Resume: true, Shown: true, Authenticated: true, Sent: "2026-11-24T10:00:00.25Z", Insist: true,
 		}, doc[subjects.ClaimRequest]("claim")},
 		{"claim-reply", subjects.Claim, nil, subjects.ClaimReply{V: 1, Stamp: stamp, Worker: "w1"}, doc[subjects.ClaimReply]("claim reply")},
@@ -120,11 +121,11 @@ func goldens() []golden {
 		{"keep", subjects.ClaimRenew, nil, subjects.KeepRequest{V: 1, Session: id, Worker: "w1", Stamp: stamp, Options: options}, doc[subjects.KeepRequest]("keep request")},
 		{"keep-reply", subjects.ClaimRenew, nil, subjects.KeepReply{V: 1, Error: &subjects.Error{Code: subjects.CodeSuperseded, Message: "epoch 3 owns the session"}}, doc[subjects.KeepReply]("keep reply")},
 		{"worker-request", worker, nil, subjects.WorkerRequest{
-			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonResume, Why: why, Stamp: stamp, Fresh: true, Options: options,
+			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Probe: probe, Reason: subjects.ReasonResume, Why: why, Stamp: stamp, Fresh: true, Options: options,
 		}, doc[subjects.WorkerRequest]("worker request")},
 		{"worker-reply", worker, nil, subjects.WorkerReply{V: 1, Slots: 10, Sessions: 4}, doc[subjects.WorkerReply]("worker reply")},
 		{"record", subjects.SessionRecord(id), nil, subjects.Record{
-			V: 1, Stamp: stamp, Nonce: "5e1c", Session: id, Gateway: "gw1", Worker: "w1", Reason: subjects.MoveGone, Why: why,
+			V: 1, Stamp: stamp, Nonce: "5e1c", Session: id, Gateway: "gw1", Probe: probe, Worker: "w1", Reason: subjects.MoveGone, Why: why,
 			Since: "2026-11-24T10:00:00Z", Options: options,
 		}, doc[subjects.Record]("record")},
 		{"worker-report", "$KV." + subjects.WorkersBucket + ".w1", nil, subjects.WorkerReport{

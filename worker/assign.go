@@ -100,7 +100,7 @@ func (s *session) reassign(req subjects.WorkerRequest) *subjects.Error {
 	case req.Attach < s.attach.Load():
 		return subjects.Errorf(subjects.CodeSuperseded, "the session is at attach %d", s.attach.Load())
 	}
-	s.tell(control{op: subjects.OpAssign, attach: req.Attach, access: req.Options.Access})
+	s.tell(control{op: subjects.OpAssign, attach: req.Attach, probe: req.Probe, access: req.Options.Access})
 	return nil
 }
 
@@ -159,6 +159,8 @@ func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.W
 		failed:  make(chan error, 1),
 		sources: map[uint32]*source{},
 		known:   map[uint32]subjects.Source{},
+		probes:  map[uint64]string{req.Attach: req.Probe},
+		absent:  make(chan uint64, 1),
 		grace:   time.Duration(req.Options.GraceMS) * time.Millisecond,
 		after:   afterlife{fresh: req.Fresh && (req.Epoch > 1 || req.Attach > 1)}, // before these there was nothing
 	}

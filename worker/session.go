@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,9 +23,7 @@ const (
 	nakMax       = time.Second
 	readyWait    = 250 * time.Millisecond // ready is repeated until announce comes
 	gatewayQuiet = 3 * time.Second        // a gateway repeats itself every second
-	maxWaiters   = 32                     // attaches that wait, beyond it the oldest is passed over
 	releaseEvery = time.Second
-	handBound    = 2 * time.Second // a gateway that yields speaks at least so often
 )
 
 // Causes for which a session leaves this worker.
@@ -78,7 +75,9 @@ type session struct {
 	clock     clocks
 	grace     time.Duration
 	detached  bool
-	waiters   []uint64 // later attaches, rising; each waits for the last frames of the one before
+	waiters   []uint64          // later attaches, rising; each waits for the last frames of the one before
+	probes    map[uint64]string // by attach: answered while its gateway lives
+	absent    chan uint64       // attaches whose gateway is gone
 	after     afterlife
 }
 
@@ -92,6 +91,7 @@ type clocks struct {
 type control struct {
 	op     string
 	attach uint64
+	probe  string          // of assign: answered while the attach's gateway lives
 	access subjects.Access // of assign: who may come back by now
 }
 
@@ -207,6 +207,8 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 				s.turnAway()
 			}
 			return err
+		case attach := <-s.absent:
+			s.gatewayAbsent(attach, time.Now())
 		case <-timer.C:
 			if err := s.tick(ctx, time.Now()); err != nil {
 				return err
@@ -244,11 +246,7 @@ func (s *session) steer(ctx context.Context, c control) {
 			s.ready(now)
 		case c.attach > s.attach.Load():
 			s.after.last = nil
-			s.queue(c.attach)
-			if len(s.waiters) == 1 {
-				s.clock.hand = now.Add(handBound)
-			}
-			s.yield(now)
+			s.expect(ctx, c, now)
 		}
 	case subjects.OpDrain:
 		if !s.draining {
@@ -348,54 +346,6 @@ func (s *session) goOn(ctx context.Context, n uint64, a subjects.Announce) {
 	}
 	s.ack()
 	s.advance(ctx)
-}
-
-// queue lets an attach wait for its turn. Dispatchers may overtake each other, so it need
-// not be the newest.
-func (s *session) queue(attach uint64) {
-	i, found := slices.BinarySearch(s.waiters, attach)
-	if found {
-		return
-	}
-	s.waiters = slices.Insert(s.waiters, i, attach)
-	if len(s.waiters) > maxWaiters {
-		s.waiters = s.waiters[1:]
-	}
-}
-
-// newest is the highest attach known here.
-func (s *session) newest() uint64 {
-	if n := len(s.waiters); n > 0 {
-		return s.waiters[n-1]
-	}
-	return s.attach.Load()
-}
-
-// handOver makes the attach that has waited longest the session's. If others wait
-// behind it, it only sends what its client had said before the next one came.
-func (s *session) handOver(ctx context.Context, now time.Time) {
-	s.attach.Store(s.waiters[0])
-	s.waiters = s.waiters[1:]
-	s.begun, s.detached = false, false
-	s.clock.hand, s.clock.yield = time.Time{}, time.Time{}
-	if len(s.waiters) > 0 {
-		s.clock.hand = now.Add(handBound)
-		s.yield(now)
-	}
-	s.clock.quiet = now.Add(s.quietBound())
-	s.abandonHoles(ctx)
-	s.ready(now)
-}
-
-// turnAway tells the attaches that still wait that this life is over.
-func (s *session) turnAway() {
-	if !s.begun { // its gateway has numbered nothing in this life
-		s.waiters = append([]uint64{s.attach.Load()}, s.waiters...)
-	}
-	for _, attach := range s.waiters {
-		s.attach.Store(attach)
-		s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{Worker: string(s.w.id), Reason: subjects.MoveEnded})
-	}
 }
 
 // abandonHoles goes on past what only the gateway before this one could have sent

@@ -142,7 +142,12 @@ func (s *system) tally(cfg tally.Config) worker.Engine {
 
 func (s *system) gateway(cfg gateway.Config) *node {
 	s.t.Helper()
-	n, g := s.bareGateway(cfg)
+	return s.gatewayOn(s.bus.Dial(), cfg)
+}
+
+func (s *system) gatewayOn(nc *nats.Conn, cfg gateway.Config) *node {
+	s.t.Helper()
+	n, g := s.bareGateway(nc, cfg)
 	s.ready(g.Ready)
 	return n
 }
@@ -150,7 +155,7 @@ func (s *system) gateway(cfg gateway.Config) *node {
 // gatewayAlone is a gateway without a dispatcher: it accepts clients and waits.
 func (s *system) gatewayAlone(cfg gateway.Config) *node {
 	s.t.Helper()
-	n, g := s.bareGateway(cfg)
+	n, g := s.bareGateway(s.bus.Dial(), cfg)
 	subjectstest.Eventually(s.t, "the gateway runs", func() bool {
 		err := g.Ready(s.ctx())
 		return err == nil || strings.Contains(err.Error(), "no dispatcher")
@@ -158,9 +163,8 @@ func (s *system) gatewayAlone(cfg gateway.Config) *node {
 	return n
 }
 
-func (s *system) bareGateway(cfg gateway.Config) (*node, *gateway.Server) {
+func (s *system) bareGateway(nc *nats.Conn, cfg gateway.Config) (*node, *gateway.Server) {
 	s.t.Helper()
-	nc := s.bus.Dial()
 	if cfg.Log == nil {
 		cfg.Log = s.log()
 	}

@@ -429,3 +429,30 @@ func lateEnds(t *testing.T, s *system, gws []*node, id, order string, endFirst, 
 	}
 	s.ledgerOf(id, 110)
 }
+
+// A gateway that died can't say what it still has: the next one is not made to wait for
+// it. One that only hangs is waited for, and then passed over.
+func TestDeadGatewayIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	s, gw := small(t, gateway.Config{}, worker.Config{ID: "w1"})
+	link := s.bus.Link()
+	hangs := s.gatewayOn(link.Dial(t), gateway.Config{})
+	other := s.gateway(gateway.Config{})
+	took := func(id string, old *node, leave func()) time.Duration {
+		c := dial(t, old, named(id))
+		c.start("a")
+		c.speak("a", 70)
+		c.until("a final", func() bool { return len(c.finals) == 1 })
+		leave()
+		began := time.Now()
+		back := dial(t, other, after(id, c.finals[0].Cursor))
+		back.until("it may go on", func() bool { return back.note("resumed", "") != nil })
+		return time.Since(began)
+	}
+	dead := took("dead", gw, gw.kill)
+	hanging := took("hanging", hangs, link.Freeze)
+	link.Thaw()
+	if dead >= hanging {
+		t.Errorf("a dead gateway was waited for %v, a hanging one %v", dead, hanging)
+	}
+}
