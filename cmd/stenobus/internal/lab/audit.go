@@ -25,7 +25,8 @@ type audit struct {
 
 	life, epoch uint64
 	seq         uint64
-	ended       bool
+	ended       bool   // the present life
+	ends        int    // of all lives
 	accepted    uint64 // frames, as the ended of all lives say
 	refused     uint64 // of lives before the present one
 	marked      uint64
@@ -91,7 +92,7 @@ func (a *audit) enter(e entry) {
 	case subjects.KindFinal:
 		a.final(e)
 	case subjects.KindEnded:
-		a.ended = true
+		a.ended, a.ends = true, a.ends+1
 		for _, n := range e.accepted {
 			a.accepted += n
 		}
@@ -102,12 +103,22 @@ func (a *audit) own(e entry) {
 	if e.Life == a.life && e.Epoch == a.epoch {
 		a.wrong(e.at, FinalStale, 1, "a second owner of life %d epoch %d at %d: %s", e.Life, e.Epoch, e.seq, e.worker)
 	}
+	switch {
+	case e.Life == a.life, a.life == 0: // another worker's, or the first
+	case a.ended:
+		a.wrong(e.at, Leftover, 1, "life %d began on %s after the end of life %d: %s", e.Life, e.worker, a.life, e.reason)
+	default:
+		a.wrong(e.at, SessionLost, 1, "life %d began on %s, life %d has no end: %s", e.Life, e.worker, a.life, e.reason)
+	}
 	if e.Life != a.life {
 		a.refused += a.present.refused
 		a.marked += a.present.frames - min(a.present.named, a.present.frames)
 		a.present = tallies{}
 	}
-	a.life, a.epoch, a.ended = e.Life, e.Epoch, false
+	if e.Life != a.life {
+		a.ended = false
+	}
+	a.life, a.epoch = e.Life, e.Epoch
 }
 
 // count keeps what the life says of itself.
@@ -183,7 +194,7 @@ func (a *audit) close(v view, now time.Time) []Wrong {
 		a.wrong(now, FrameUnaccounted, beyond, "source %d: %d frames behind %d are covered and were never sent", i, beyond, at(v.sent, i))
 	}
 	if !v.failed {
-		if !a.ended {
+		if a.ends == 0 {
 			a.wrong(now, SessionLost, 1, "the client heard the end, the log has none")
 		}
 		if v.told != a.accepted {

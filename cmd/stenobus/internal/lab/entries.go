@@ -77,7 +77,7 @@ func (o *onlooker) lastResult(ctx context.Context) (uint64, error) {
 // consumer begins each batch where the one before ended.
 func (o *onlooker) readBatches(consumer jetstream.Consumer, last uint64, visit func(uint32, entry, error)) (seq uint64, err error) {
 	for seq < last {
-		batch, err := consumer.Fetch(readBatch, jetstream.FetchMaxWait(readWait))
+		batch, err := consumer.Fetch(int(min(readBatch, last-seq)), jetstream.FetchMaxWait(readWait))
 		if err != nil {
 			return seq, err
 		}

@@ -192,17 +192,19 @@ type action struct {
 func (j *injector) act(ctx context.Context, f Fault) action {
 	switch f.Kind {
 	case WorkerKill, WorkerHang, WorkerTerm, WorkerPartition, WorkerSlowLink:
-		p := j.fleet.workers[f.Target]
+		p := j.fleet.workers[j.busy(f.Target, len(j.fleet.workers), j.onWorker)]
 		return j.onProcess(ctx, f.Kind, p, func(_ *client, worker string) bool { return worker == p.name })
 	case DispatcherKill, DispatcherHang, DispatcherTerm:
 		return j.onProcess(ctx, f.Kind, j.fleet.dispatchers[f.Target], nil)
 	case GatewayKill, GatewayHang, GatewayTerm:
-		return j.onProcess(ctx, f.Kind, j.fleet.gateways[f.Target], func(c *client, _ string) bool { return c.at.Load() == int32(f.Target) })
+		n := j.busy(f.Target, len(j.fleet.gateways), atGateway)
+		return j.onProcess(ctx, f.Kind, j.fleet.gateways[n], atGateway(n))
 	case GatewayWorkerKill:
-		g, w := j.fleet.gateways[f.Target], j.fleet.workers[f.Other]
+		n := j.busy(f.Target, len(j.fleet.gateways), atGateway)
+		g, w := j.fleet.gateways[n], j.fleet.workers[j.busy(f.Other, len(j.fleet.workers), j.onWorker)]
 		return action{
 			what: g.name + " and " + w.name,
-			hits: func(c *client, worker string) bool { return c.at.Load() == int32(f.Target) || worker == w.name },
+			hits: func(c *client, worker string) bool { return atGateway(n)(c, worker) || worker == w.name },
 			do: func() error {
 				return together(2, func(i int) error { []*process{g, w}[i].Kill(); return nil })
 			},
@@ -212,6 +214,25 @@ func (j *injector) act(ctx context.Context, f Fault) action {
 		}
 	}
 	return j.onBus(ctx, f)
+}
+
+// busy is the process to hit: the one that was drawn, or the next that has sessions. One
+// without any, such as one just started, would show nothing.
+func (j *injector) busy(drawn, n int, of func(int) func(*client, string) bool) int {
+	for i := range n {
+		if k := (drawn + i) % n; len(j.crew.hit(of(k))) > 0 {
+			return k
+		}
+	}
+	return drawn
+}
+
+func (j *injector) onWorker(n int) func(*client, string) bool {
+	return func(_ *client, worker string) bool { return worker == j.fleet.workers[n].name }
+}
+
+func atGateway(n int) func(*client, string) bool {
+	return func(c *client, _ string) bool { return c.at.Load() == int32(n) }
 }
 
 // onProcess is what may happen to a process of a role.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // healWait bounds how long a link may take to lose its faults: what stands still at its
 // end may hold it.
-const healWait = 5 * time.Second
+const healWait = time.Second
 
 // links are the proxies between the processes and the nodes of the bus: a process has
 // one of its own to each node, so that it can be cut off alone.
@@ -132,33 +133,33 @@ func (k *link) add(t toxic) error {
 
 // heal takes the faults of links away.
 func heal(ctx context.Context, ls []*link) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healWait)
-	defer cancel()
-	done := make(chan error, len(ls))
-	for _, k := range ls {
-		go func() { done <- k.heal(ctx) }()
-	}
-	var errs []error
-	for range ls {
-		select {
-		case err := <-done:
-			errs = append(errs, err)
-		case <-ctx.Done():
-			return errors.Join(append(errs, errors.New("a link did not heal in time"))...)
-		}
-	}
-	return errors.Join(errs...)
+	return together(len(ls), func(i int) error { return ls[i].heal(context.WithoutCancel(ctx)) })
 }
 
+// heal takes the toxics away, the last one first: one that is slow holds up those before
+// it. Where even that takes too long the connections end, as they would in a network.
 func (k *link) heal(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var errs []error
-	for _, name := range k.toxics {
-		errs = append(errs, k.proxy.Toxics.RemoveToxic(ctx, name))
+	done := make(chan error, 1)
+	go func() {
+		var errs []error
+		for _, name := range slices.Backward(k.toxics) {
+			errs = append(errs, k.proxy.Toxics.RemoveToxic(ctx, name))
+		}
+		done <- errors.Join(errs...)
+	}()
+	timer := time.NewTimer(healWait)
+	defer timer.Stop()
+	var err error
+	select {
+	case err = <-done:
+	case <-timer.C:
+		k.proxy.Stop()
+		err = errors.Join(<-done, k.proxy.Start())
 	}
 	k.toxics = nil
-	return errors.Join(errs...)
+	return err
 }
 
 // port is where the process finds the link.
