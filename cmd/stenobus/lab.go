@@ -32,6 +32,7 @@ type labCmd struct {
 	Gateways    int      `help:"Gateways to start." default:"2" group:"Deployment"`
 	Dispatchers int      `help:"Dispatchers to start." default:"2" group:"Deployment"`
 	Workers     int      `help:"Workers to start." default:"4" group:"Deployment"`
+	Engine      string   `help:"tally, which proves what became of every frame, or pocketsphinx: then the shipped samples are spoken in real time, and each worker that hears one is killed in mid sentence." default:"tally" enum:"tally,pocketsphinx" placeholder:"NAME" group:"Deployment"`
 	AudioLog    bool     `help:"Let the gateways keep audio too, and kill a gateway and a worker in the same instant." group:"Deployment"`
 	Programs    []string `help:"Other versions of this program, with commas between them, to start in place of every second process of each role." placeholder:"PATH" group:"Deployment"`
 	URL         []string `name:"url" help:"Gateways of a deployment that runs already, with commas between them: then nothing is started, and only clients have faults. Needs --nats." placeholder:"URL" group:"Deployment"`
@@ -57,6 +58,7 @@ Examples:
     stenobus lab --quick --seed 7 --faults worker_kill=5,worker_hang=5
     stenobus lab --json > report.json
     stenobus lab --duration 10m --sessions 20 --watch
+    stenobus lab --engine pocketsphinx
     stenobus lab --programs ./stenobus-0.1.0 --duration 10m
     stenobus lab --url ws://gw-1:8080/transcribe,ws://gw-2:8080/transcribe --nats nats://nats-1:4222 --duration 5m
 `
@@ -97,6 +99,9 @@ func (c *labCmd) Validate() error {
 		if _, err := lab.ParseMix(c.Faults); err != nil {
 			return fmt.Errorf("--faults: %w", err)
 		}
+	}
+	if c.Engine != "tally" && len(c.URL) > 0 {
+		return errors.New("--engine pocketsphinx kills workers, which it has to start itself: leave --url out")
 	}
 	if (len(c.URL) > 0) != (len(c.NATS) > 0) {
 		return errors.New("--url and --nats go together: results are read from the bus")
@@ -152,7 +157,7 @@ func (c *labCmd) config() (lab.Config, error) {
 		Sessions: c.Sessions, Sources: c.Sources, Rate: c.Rate, FrameBytes: c.FrameBytes, Every: c.TallyEvery,
 		Life: c.SessionLife, Ramp: labRamp, Duration: c.Duration, Seed: c.Seed,
 		Gateways: c.Gateways, Dispatchers: c.Dispatchers, Workers: c.Workers,
-		AudioLog: c.AudioLog, Watch: c.Watch,
+		AudioLog: c.AudioLog, Watch: c.Watch, Speech: c.Engine == "pocketsphinx",
 		Program: self, Programs: c.Programs, URLs: c.URL, NATS: c.NATS, NATSOptions: opts, Dir: dir,
 	}
 	if cfg.Seed == 0 {

@@ -44,7 +44,7 @@ type Config struct {
 
 	AudioLog bool // the gateways keep audio too
 	Watch    bool // with an extra subscriber to everything
-	Speech   bool // speech of the samples and an engine that recognises it
+	Speech   bool // speak the samples to an engine that recognises them, and kill its worker in mid sentence
 
 	Program  string   // that is started
 	Programs []string // and in its place for every second process of each role
@@ -112,6 +112,7 @@ type run struct {
 	interrupt  bool
 	accepted   uint64
 	refused    uint64
+	spoken     []SpeechReport
 	cpu        [2]time.Duration // of the deployment and of the lab, over the steady phase
 }
 
@@ -131,6 +132,9 @@ func (r *run) run(ctx context.Context) (err error) {
 	urls, err := r.deploy(ctx)
 	if err != nil {
 		return err
+	}
+	if r.cfg.Speech {
+		return r.speech(ctx, urls[0])
 	}
 	r.crew = newCrew(&r.cfg, urls, r.wrongs, r.recoveries)
 	if err := r.onlooker.begin(ctx, r.crew, r.cfg.Watch); err != nil {

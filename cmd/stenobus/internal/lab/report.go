@@ -25,6 +25,7 @@ type Report struct {
 	StaleFinals       uint64 `json:"stale_finals"`
 
 	Faults map[Kind]FaultReport `json:"faults"`
+	Speech []SpeechReport       `json:"speech,omitempty"`
 
 	Sessions      int      `json:"sessions"` // in all
 	FramesSent    uint64   `json:"frames_sent"`
@@ -72,6 +73,10 @@ func (r *run) report(err error) Report {
 	if r.crew != nil {
 		out.Sessions, out.FramesSent, out.Finals = len(r.crew.clients()), r.crew.frames.Load(), r.crew.finals.Load()
 	}
+	if n := len(r.spoken); n > 0 {
+		out.Speech, out.Sessions, out.Faults[WorkerKill] = r.spoken, 2*n, r.faultReport(WorkerKill, n)
+		out.FramesSent = r.accepted
+	}
 	if r.injector != nil {
 		for kind, done := range r.injector.counts {
 			out.Faults[kind] = r.faultReport(kind, done)
@@ -117,6 +122,10 @@ func (r *Report) Table(out io.Writer) error {
 	}
 	if len(r.FirstWrongs)+len(r.Trouble) > 0 {
 		fmt.Fprintln(out)
+	}
+	for _, s := range r.Speech {
+		fmt.Fprintf(out, "%s\n  said         %s\n  undisturbed  %s\n  disturbed    %s\n  killed       %s after %q, words again after %.0f ms; wrong %.0f %%, undisturbed %.0f %%\n\n",
+			s.Sample, s.Said, s.Undisturbed, s.Disturbed, s.Killed, s.KilledAt, s.RecoveryMS, 100*s.ErrorRate, 100*s.Before)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "fault\tn\trecovered\tp50, ms\tp99, ms\tmax, ms\t\n")
