@@ -36,6 +36,9 @@ func (d *Dispatcher) check(ctx context.Context, req subjects.ClaimRequest) error
 		if !req.Resume {
 			return nil // a new life is anybody's
 		}
+		if req.After == 0 {
+			return nil // it has nothing of the life that was, so it may have been another's
+		}
 		if access, err = d.lastAccess(ctx, req.Session); err != nil {
 			return err
 		}

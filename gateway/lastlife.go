@@ -80,7 +80,11 @@ func (s *session) resumeFrom(ctx context.Context, l lastLife) {
 		s.beginAnew(ctx)
 		return
 	case l.ended != nil && !s.claimRequest(subjects.ReasonResume).Permitted(l.ended.Access):
-		s.close(endForbidden)
+		if s.after > 0 {
+			s.close(endForbidden)
+		} else { // the id is used again, and its new life ended before it began
+			s.beginAnew(ctx)
+		}
 		return
 	}
 	s.log.Info("the session is over, its client gets what it lacks", "life", l.life, "after", s.after)

@@ -26,7 +26,7 @@ func (s *session) claimRequest(reason string) subjects.ClaimRequest {
 	return subjects.ClaimRequest{
 		V: subjects.Version, Session: s.id, Gateway: s.srv.cfg.Name, Probe: s.srv.probe, Nonce: s.nonce,
 		Reason: reason, Stamp: s.stamp, Fresh: !s.numbered, Options: s.opts,
-		Resume: s.resume && s.stamp.Life == 0, Shown: s.creds.shown, Authenticated: s.creds.authenticated,
+		Resume: s.resume && s.stamp.Life == 0, After: s.after, Shown: s.creds.shown, Authenticated: s.creds.authenticated,
 	}
 }
 

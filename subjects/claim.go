@@ -31,9 +31,10 @@ type ClaimRequest struct {
 	Fresh   bool      `json:"fresh,omitempty"` // of a move: the gateway has numbered nothing yet; an attach never has
 	Options Options   `json:"options"`
 
-	Resume        bool `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
-	Shown         bool `json:"shown,omitempty"`         // the client showed the token of Options; otherwise it is new
-	Authenticated bool `json:"authenticated,omitempty"` // the gateway knows its clients: an id alone gives no right
+	Resume        bool   `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
+	After         uint64 `json:"after,omitempty"`         // of Resume: the client has the results up to here; 0: none of them
+	Shown         bool   `json:"shown,omitempty"`         // the client showed the token of Options; otherwise it is new
+	Authenticated bool   `json:"authenticated,omitempty"` // the gateway knows its clients: an id alone gives no right
 
 	Sent   string `json:"sent,omitempty"`   // when the gateway asked, RFC 3339; a dispatcher that slept finds old claims before it
 	Insist bool   `json:"insist,omitempty"` // this gateway was told late: its clock differs, and it still asks

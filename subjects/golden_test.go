@@ -112,7 +112,7 @@ func goldens() []golden {
 			}, body[subjects.Ended](subjects.KindEnded)},
 		{"claim", subjects.Claim, nil, subjects.ClaimRequest{
 			V: 1, Session: id, Gateway: "gw1", Probe: probe, Nonce: "5e1c", Reason: subjects.MoveGone, Stamp: stamp, Options: options,
-			Resume: true, Shown: true, Authenticated: true, Sent: "2026-11-24T10:00:00.25Z", Insist: true,
+			Resume: true, After: 57, Shown: true, Authenticated: true, Sent: "2026-11-24T10:00:00.25Z", Insist: true,
 		}, doc[subjects.ClaimRequest]("claim")},
 		{"claim-reply", subjects.Claim, nil, subjects.ClaimReply{V: 1, Stamp: stamp, Worker: "w1"}, doc[subjects.ClaimReply]("claim reply")},
 		{"claim-refused", subjects.Claim, nil, subjects.ClaimReply{V: 1, Error: &subjects.Error{

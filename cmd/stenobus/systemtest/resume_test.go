@@ -136,6 +136,25 @@ func TestResumeOfNothing(t *testing.T) {
 	c.finish()
 }
 
+// An id is used again, and the connection breaks before the new life begins: whoever
+// comes back with nothing, and with a token of its own, gets its new life and none of
+// the old one's words.
+func TestResumeBeforeALifeBegan(t *testing.T) {
+	t.Parallel()
+	_, gw := small(t, gateway.Config{}, worker.Config{ID: "w1"})
+	old := dial(t, gw, named("room"))
+	old.start("a")
+	old.speak("a", 60)
+	old.finish()
+	c, err := dialAs(t, gw, after("room", 0), http.Header{gateway.TokenHeader: {"OF-A-LIFE-THAT-NEVER-BEGAN"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.start("a")
+	c.speak("a", 60)
+	c.finish()
+}
+
 // The life with the cursor is over and the id has another: the client is told.
 func TestResumeWithAnOldCursor(t *testing.T) {
 	t.Parallel()
@@ -321,10 +340,10 @@ func TestRightsToResume(t *testing.T) {
 		c.closed()
 	}
 	// The rights outlive the session, as its finals do.
-	if _, err := dialAs(t, closed, after("anns", 0), as("bob", "")); err == nil || !strings.Contains(err.Error(), "status 403") {
+	if _, err := dialAs(t, closed, after("anns", 1), as("bob", "")); err == nil || !strings.Contains(err.Error(), "status 403") {
 		t.Errorf("another principal after the end: %v, want 403", err)
 	}
-	if late, err := dialAs(t, closed, after("anns", 0), as("ann", "")); err != nil {
+	if late, err := dialAs(t, closed, after("anns", 1), as("ann", "")); err != nil {
 		t.Error(err)
 	} else if status, reason := late.closed(); status != websocket.StatusNormalClosure {
 		t.Errorf("the principal after the end: closed with %d %s", status, reason)

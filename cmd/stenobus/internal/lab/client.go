@@ -32,6 +32,7 @@ const (
 type client struct {
 	crew    *crew
 	index   uint32
+	base    uint32 // the index of the first client with this id
 	id      string
 	tags    []string // by source, from 0
 	last    uint64   // the number of frames that each source is to say
@@ -58,9 +59,9 @@ type client struct {
 	failed  error // why the session could not be carried to its end
 }
 
-func newClient(w *crew, index uint32, frames uint64) *client {
+func newClient(w *crew, index, base uint32, frames uint64) *client {
 	c := &client{
-		crew: w, index: index, id: fmt.Sprintf("%s-%d", w.prefix, index), last: max(frames, 1),
+		crew: w, index: index, base: base, id: fmt.Sprintf("%s-%d", w.prefix, base), last: max(frames, 1),
 		orders: make(chan order, 1), next: make([]uint64, w.sources), started: make([]bool, w.sources),
 		sent: make([]atomic.Uint64, w.sources+1),
 	}

@@ -33,7 +33,8 @@ type crew struct {
 	mu     sync.Mutex // guards what follows
 	live   []*client  // by slot; nil: between two sessions
 	all    []*client
-	owners map[uint32]owner // by session, as the results log says
+	owners map[uint32]owner    // by session, as the results log says
+	chains map[uint32][]uint32 // by the index of the first: sessions that had the same id one after the other
 	wg     sync.WaitGroup
 }
 
@@ -47,7 +48,7 @@ func newCrew(cfg *Config, urls []string, w *wrongs, r *recoveries) *crew {
 	return &crew{
 		urls: urls, prefix: fmt.Sprintf("lab-%08x", rand.Uint32()), sources: cfg.Sources, rate: cfg.Rate,
 		frameBytes: cfg.FrameBytes, life: cfg.Life, wrongs: w, recoveries: r,
-		stop: make(chan struct{}), live: make([]*client, cfg.Sessions), owners: map[uint32]owner{},
+		stop: make(chan struct{}), live: make([]*client, cfg.Sessions), owners: map[uint32]owner{}, chains: map[uint32][]uint32{},
 	}
 }
 
@@ -83,11 +84,13 @@ func (w *crew) begin(ctx context.Context, ramp time.Duration) error {
 
 // serve runs one session after the other in a slot.
 func (w *crew) serve(ctx context.Context, slot int, began func()) {
+	var last *client
 	for {
-		c := w.newSession(slot)
+		c := w.newSession(slot, last)
 		began()
 		w.carry(ctx, c)
 		w.setLive(slot, nil)
+		last = c
 		select {
 		case <-w.stop:
 			return
@@ -98,13 +101,33 @@ func (w *crew) serve(ctx context.Context, slot int, began func()) {
 	}
 }
 
-func (w *crew) newSession(slot int) *client {
-	c := newClient(w, w.indexes.Add(1), w.framesOf())
+// newSession begins one, every second time with the id of the one before: an id that is
+// used again at once is another life and must know nothing of the old one.
+func (w *crew) newSession(slot int, last *client) *client {
+	index := w.indexes.Add(1)
+	base := index
+	if last != nil && rand.IntN(2) == 0 {
+		base = last.base
+	}
+	c := newClient(w, index, base, w.framesOf())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.all = append(w.all, c)
+	w.enter(c)
 	w.live[slot] = c
 	return c
+}
+
+// enter needs mu.
+func (w *crew) enter(c *client) {
+	w.all = append(w.all, c)
+	w.chains[c.base] = append(w.chains[c.base], c.index)
+}
+
+// chain lists the sessions that had an id, in their order.
+func (w *crew) chain(base uint32) []uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.chains[base])
 }
 
 // framesOf is how many frames each source of a session says: half of its mean to one
@@ -136,9 +159,10 @@ func (w *crew) carry(ctx context.Context, c *client) {
 
 // probe opens a short session beside the others and tells how long it took to be ready.
 func (w *crew) probe(ctx context.Context) (time.Duration, error) {
-	c := newClient(w, w.indexes.Add(1), uint64(w.rate))
+	index := w.indexes.Add(1)
+	c := newClient(w, index, index, uint64(w.rate))
 	w.mu.Lock()
-	w.all = append(w.all, c)
+	w.enter(c)
 	w.mu.Unlock()
 	w.carry(ctx, c)
 	c.mu.Lock()

@@ -119,7 +119,7 @@ func (o *onlooker) onInbox(m *nats.Msg) {
 	if err != nil || channel != subjects.ChannelResult {
 		return
 	}
-	session, ok := o.crew.indexOf(id)
+	session, ok := o.crew.latest(id)
 	var e subjects.Envelope
 	if !ok || e.ParseMsg(m) != nil {
 		return
@@ -136,7 +136,20 @@ func (o *onlooker) onInbox(m *nats.Msg) {
 	}
 }
 
-// indexOf tells which of the run's sessions an id is.
+// latest is the session that has an id now.
+func (w *crew) latest(id subjects.SessionID) (uint32, bool) {
+	base, ok := w.indexOf(id)
+	if !ok {
+		return 0, false
+	}
+	chain := w.chain(base)
+	if len(chain) == 0 {
+		return 0, false
+	}
+	return chain[len(chain)-1], true
+}
+
+// indexOf tells which of the run's sessions had an id first.
 func (w *crew) indexOf(id subjects.SessionID) (uint32, bool) {
 	rest, ok := strings.CutPrefix(string(id), w.prefix+"-")
 	if !ok {

@@ -177,3 +177,19 @@ func TestReportAsJSON(t *testing.T) {
 		}
 	}
 }
+
+func TestLivesOfOneID(t *testing.T) {
+	t.Parallel()
+	l := newLives([]uint32{3, 8, 9})
+	for i, tt := range []struct {
+		life uint64
+		want uint32
+	}{{5, 3}, {5, 3}, {7, 8}, {5, 8}, {7, 8}, {20, 9}, {21, 9}} {
+		if got := l.of(tt.life); got != tt.want {
+			t.Errorf("entry %d, of life %d, is session %d's, want %d", i, tt.life, got, tt.want)
+		}
+	}
+	if got := newLives(nil).of(1); got != 0 {
+		t.Errorf("a life of nobody is session %d's", got)
+	}
+}

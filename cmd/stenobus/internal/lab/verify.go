@@ -16,8 +16,12 @@ func (r *run) verify(ctx context.Context, whole bool) error {
 	for _, c := range clients {
 		audits[c.index] = newAudit(c.index, c.id, r.cfg.Sources, r.cfg.FrameBytes)
 	}
-	err := r.onlooker.readEntries(ctx, func(session uint32, e entry, err error) {
-		a := audits[session]
+	lives := map[uint32]*lives{}
+	err := r.onlooker.readEntries(ctx, func(base uint32, e entry, err error) {
+		if lives[base] == nil {
+			lives[base] = newLives(r.crew.chain(base))
+		}
+		a := audits[lives[base].of(e.Life)]
 		switch {
 		case a == nil:
 		case err != nil:
@@ -47,6 +51,27 @@ func (r *run) verify(ctx context.Context, whole bool) error {
 		r.wrongs.add(wrong(Leftover, 1, "%s", what))
 	}
 	return err
+}
+
+// lives tells which of the sessions with one id an entry belongs to: each has one life.
+type lives struct {
+	sessions []uint32
+	life     uint64
+}
+
+func newLives(sessions []uint32) *lives { return &lives{sessions: sessions} }
+
+// of is the session of a life, 0 where there is none. Entries come in the order of the
+// log, so a higher life is the next session's; one too many is the last one's to explain.
+func (l *lives) of(life uint64) uint32 {
+	if len(l.sessions) == 0 {
+		return 0
+	}
+	if l.life != 0 && life > l.life && len(l.sessions) > 1 {
+		l.sessions = l.sessions[1:]
+	}
+	l.life = max(l.life, life)
+	return l.sessions[0]
 }
 
 // view is the session as its client knows it, after its end.
