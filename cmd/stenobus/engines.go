@@ -21,11 +21,12 @@ type engineFlags struct {
 	PocketsphinxLibrary  string `help:"Name or path of the shared library; by default libpocketsphinx.so.3." placeholder:"FILE" group:"Engine pocketsphinx, offline"`
 	PocketsphinxDecoders int    `help:"Most sources at once, about 120 MB each; by default 4 a core." placeholder:"N" group:"Engine pocketsphinx, offline"`
 
-	TallyEvery  int           `help:"Frames to a final." default:"50" group:"Engine tally, a measuring instrument"`
-	TallySlow   time.Duration `help:"Time spent on each frame." default:"0s" group:"Engine tally, a measuring instrument"`
-	TallyHold   time.Duration `help:"How long each final is held back." default:"0s" group:"Engine tally, a measuring instrument"`
-	TallyFailAt uint64        `help:"Number of the frame on which a stream fails; 0: none." default:"0" group:"Engine tally, a measuring instrument"`
-	TallyFails  int64         `help:"How often it fails in all; 0: every time." default:"0" group:"Engine tally, a measuring instrument"`
+	TallyEvery   int           `help:"Frames to a final." default:"50" group:"Engine tally, a measuring instrument"`
+	TallyInterim int           `help:"Frames to an interim; below 0: none." default:"10" group:"Engine tally, a measuring instrument"`
+	TallySlow    time.Duration `help:"Time spent on each frame." default:"0s" group:"Engine tally, a measuring instrument"`
+	TallyHold    time.Duration `help:"How long each final is held back." default:"0s" group:"Engine tally, a measuring instrument"`
+	TallyFailAt  uint64        `help:"Number of the frame on which a stream fails; 0: none." default:"0" group:"Engine tally, a measuring instrument"`
+	TallyFails   int64         `help:"How often it fails in all; 0: every time." default:"0" group:"Engine tally, a measuring instrument"`
 }
 
 // engineMaker makes an engine as the flags want it.
@@ -58,7 +59,7 @@ func newPocketsphinx(f *engineFlags) (worker.Engine, error) {
 
 func newTally(f *engineFlags) (worker.Engine, error) {
 	e, err := tally.New(tally.Config{
-		Every: f.TallyEvery, Slow: f.TallySlow, Hold: f.TallyHold, FailAt: f.TallyFailAt, Fails: f.TallyFails,
+		Every: f.TallyEvery, Interim: f.TallyInterim, Slow: f.TallySlow, Hold: f.TallyHold, FailAt: f.TallyFailAt, Fails: f.TallyFails,
 	})
 	if err != nil {
 		return nil, usageError("%w", err)

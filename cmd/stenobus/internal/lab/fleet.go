@@ -163,7 +163,7 @@ func (f *fleet) startBus(ctx context.Context) error {
 	f.bus = make([]*process, busNodes)
 	if err := together(busNodes, func(i int) error {
 		name := "bus-" + strconv.Itoa(i+1)
-		p, err := f.start(ctx, name, pages[i], f.program(i), []string{
+		p, err := f.start(ctx, name, pages[i], f.cfg.Program, []string{
 			"bus", "--name", name, "--listen", f.nodes[i], "--data", f.data(i), "--monitor-listen", pages[i],
 			"--cluster-listen", cluster[i], "--routes", "nats://" + strings.Join(cluster, ",nats://"), "--log-level", "info",
 		})
@@ -223,6 +223,9 @@ func (f *fleet) workerArgs(name, page string) []string {
 		args = append(args, "--engine", "pocketsphinx")
 	} else {
 		args = append(args, "--engine", "tally", "--tally-every", strconv.Itoa(f.cfg.Every))
+		if len(f.cfg.Programs) == 0 { // version 0.1.0 does not know the flag
+			args = append(args, "--tally-interim", strconv.Itoa(max(f.cfg.Every/2, 1)))
+		}
 	}
 	return append(args, f.busArgs(name)...)
 }
