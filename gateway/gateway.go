@@ -309,6 +309,13 @@ func (g *Server) converse(s *session, conn *websocket.Conn) {
 		err := s.out.run(g.work, conn)
 		s.wrote <- err
 	})
+	own.Go(func() {
+		ctx, cancel := context.WithTimeout(g.work, pingEvery)
+		defer cancel()
+		if s.given && conn.Ping(ctx) == nil {
+			close(s.ponged)
+		}
+	})
 	s.hungup <- s.read(g.work, conn)
 	own.Wait()
 }

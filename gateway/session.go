@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	doubtBound   = 2 * time.Second        // for a client's first sign of life, before its id is claimed all the same
 	inboxRoom    = 512                    // messages that wait for the session's loop; beyond it the results are read from the store
 	beatEvery    = time.Second            // a quiet gateway repeats its last number
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
@@ -47,6 +48,7 @@ type session struct {
 	repairs chan repair
 	lives   chan lastLife
 	deleted chan struct{} // the record is gone
+	ponged  chan struct{} // closed when the client has answered a ping
 
 	// The client; nil while it is away.
 	conv   dialect.Conversation
@@ -63,6 +65,7 @@ type session struct {
 	worker   string
 	probe    string
 	early    *nats.Msg
+	claimed  bool // dispatchers were asked
 	numbered bool // the count of numbers is known
 	served   bool // the client was told that a worker has its session
 	moves    []time.Time
@@ -111,7 +114,7 @@ const (
 
 // clocks are the moments at which the loop has something to do; zero: never.
 type clocks struct {
-	beat, silence, share, grace, end, late, leave, depart, socket, outage time.Time
+	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt time.Time
 }
 
 // received is an entry that has no number yet.
@@ -155,6 +158,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		repairs: make(chan repair, 16),
 		lives:   make(chan lastLife, 1),
 		deleted: make(chan struct{}),
+		ponged:  make(chan struct{}),
 		snd:     newSender(),
 		feeds:   map[string]*feed{},
 		byNum:   map[uint32]string{},
@@ -180,7 +184,12 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
 	defer s.unwatch()
 	s.heard = time.Now()
-	s.startClaim(ctx, subjects.ReasonOpen)
+	ponged := s.ponged
+	if s.given {
+		s.clock.doubt = s.heard.Add(doubtBound)
+	} else {
+		s.startClaim(ctx, subjects.ReasonOpen)
+	}
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -197,10 +206,14 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 		case <-stop:
 			stop = nil
 			s.stop(time.Now())
+		case <-ponged:
+			ponged = nil
+			s.present(ctx)
 		case <-s.mail.wake:
+			s.present(ctx)
 			s.received()
 		case err := <-s.hungup:
-			s.hangup(err)
+			s.hangup(ctx, err)
 		case err := <-s.wrote:
 			s.writerEnded(err)
 		case m := <-s.inbox:
@@ -260,8 +273,15 @@ func (s *session) giveUp(why end, reason string) {
 }
 
 // hangup takes the reader's last word: the client closed, or its connection broke.
-func (s *session) hangup(err error) {
-	for _, ev := range s.mail.fetch() { // the reader has ended: these are its last
+func (s *session) hangup(ctx context.Context, err error) {
+	events := s.mail.fetch() // the reader has ended: these are its last
+	if !s.claimed && len(events) == 0 {
+		s.log.Info("the client was gone before it said a word", "why", err)
+		s.close(endDone)
+		return
+	}
+	s.present(ctx)
+	for _, ev := range events {
 		s.event(ev)
 	}
 	s.out.cut(endDone) // nobody reads any more

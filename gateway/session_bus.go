@@ -17,9 +17,19 @@ import (
 // startClaim asks for an owner, or for another one: reason says why.
 func (s *session) startClaim(ctx context.Context, reason string) {
 	req := s.claimRequest(reason)
-	s.phase = claiming
+	s.phase, s.claimed = claiming, true
 	s.clock.silence, s.clock.beat = time.Time{}, time.Time{}
 	s.srv.wg.Go(func() { s.claim(ctx, req) })
+}
+
+// present notes a sign of life of the client and claims its session. A session that a
+// client names may live elsewhere, and a gateway that hung finds requests of clients that
+// have long gone there: for these no session is taken from whoever has it.
+func (s *session) present(ctx context.Context) {
+	s.clock.doubt = time.Time{}
+	if !s.claimed && s.phase != done {
+		s.startClaim(ctx, subjects.ReasonOpen)
+	}
 }
 
 func (s *session) claimRequest(reason string) subjects.ClaimRequest {

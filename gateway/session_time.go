@@ -15,7 +15,7 @@ const departEvery = 20 * time.Millisecond
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
 	first := time.Time{}
-	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.depart, c.socket, c.outage} {
+	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.depart, c.socket, c.outage, c.doubt} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -55,6 +55,9 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 			s.end(subjects.EndGrace, endDone)
 			s.flow(now)
 		}
+	}
+	if due(s.clock.doubt, now) {
+		s.present(ctx) // it can't answer pings, it seems
 	}
 	if due(s.clock.outage, now) {
 		s.clock.outage = time.Time{}

@@ -164,9 +164,21 @@ func (s *session) take(ctx context.Context) error {
 			if c.op == subjects.OpRelease {
 				return errReleased
 			}
-			s.attach.Store(max(s.attach.Load(), c.attach))
-			s.opts.Access = c.access
+			s.early(ctx, c)
 		}
+	}
+}
+
+// early obeys a dispatcher while the log is being taken. A later attach waits for what
+// the client of the one before has said, here as later.
+func (s *session) early(ctx context.Context, c control) {
+	switch {
+	case c.op == subjects.OpDrain:
+		s.steer(ctx, c)
+	case c.attach > s.attach.Load():
+		s.opts.Access = c.access
+		s.probes[c.attach] = c.probe
+		s.queue(c.attach)
 	}
 }
 
@@ -175,6 +187,9 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 	s.clock.quiet = now.Add(s.quietBound())
 	s.clock.renew = now.Add(s.w.renewEvery())
 	s.open(ctx, now)
+	if len(s.waiters) > 0 { // they came while the log was taken
+		s.askToYield(ctx, now)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"stenobus/dispatcher"
@@ -474,4 +477,51 @@ func TestDeadGatewayIsNotWaitedFor(t *testing.T) {
 	if dead >= hanging {
 		t.Errorf("a dead gateway was waited for %v, a hanging one %v", dead, hanging)
 	}
+}
+
+// A gateway hung while a client tried to reach it; the client went elsewhere. When the
+// gateway wakes and finds the old request, it takes the session from nobody.
+func TestRequestOfAClientThatIsGone(t *testing.T) {
+	t.Parallel()
+	s, gw := small(t, gateway.Config{}, worker.Config{ID: "w1"})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 70)
+	c.until("a final", func() bool { return len(c.finals) == 1 })
+	at := strings.TrimPrefix(s.gateway(gateway.Config{}).url, "ws://")
+	for range 10 {
+		// What is left of a client that gave up: its request, and the end of its connection.
+		conn, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET /transcribe?sendBack=true&sessionId=room&after=%d HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\n"+
+			"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", c.finals[0].Cursor, at)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, conn) // until the gateway has seen that nobody is there
+		_ = conn.Close()
+	}
+	c.speak("a", 30)
+	c.finish()
+	if r := s.attachesOf("room"); r != 1 {
+		t.Errorf("the session was taken %d times", r)
+	}
+}
+
+// attachesOf is the highest attach of a session, as its results log says.
+func (s *system) attachesOf(id subjects.SessionID) (highest uint64) {
+	s.t.Helper()
+	stream, err := s.js.Stream(s.ctx(), subjects.ResultsStream)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m, err := stream.GetLastMsgForSubject(s.ctx(), subjects.Result(id))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var e subjects.Envelope
+	if err := e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}); err != nil {
+		s.t.Fatal(err)
+	}
+	return e.Attach
 }
