@@ -12,7 +12,7 @@ STATICCHECK         := bin/tools/$(STATICCHECK_VERSION)/staticcheck
 FUZZTIME ?= 5000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak lint fuzz build build-sabotage install clean
+.PHONY: help demo test bench soak lab sabotage lint fuzz build build-sabotage install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ bench: build ## Measure what the whole path costs on this machine, beside a bare
 
 soak: ## Run 10,000 short sessions and see that nothing is left
 	STENOBUS_SOAK=10000 $(GO) test -run TestSoak -v -timeout 15m ./cmd/stenobus/systemtest
+
+lab: build ## Break a deployment for two minutes and prove that nothing was lost
+	bin/stenobus lab --quick
+
+sabotage: build-sabotage ## Take each safeguard off and see that the lab finds out
+	.ci/sabotage
 
 lint: $(STATICCHECK) ## Check format, vet, staticcheck, import arrows and subject literals
 	.ci/format

@@ -68,8 +68,7 @@ func TestResumeDeliversWhatWasMissed(t *testing.T) {
 	c.until("a final", func() bool { return len(c.finals) == 1 })
 	cursor := c.finals[0].Cursor
 	c.speak("a", 60) // its finals come when nobody listens
-	c.raw(`{"event":"ping","id":1}`)
-	c.until("the gateway has read it all", func() bool { return len(c.pongs) == 1 })
+	c.settle()
 	_ = c.conn.CloseNow()
 	subjectstest.Eventually(t, "the missed finals are stored", func() bool { finals, _ := s.stored("room"); return len(finals) == 3 })
 
@@ -109,6 +108,7 @@ func TestResumeAfterTheEnd(t *testing.T) {
 	c.until("a final", func() bool { return len(c.finals) == 1 })
 	cursor := c.finals[0].Cursor
 	c.speak("a", 60)
+	c.settle()
 	_ = c.conn.CloseNow()
 	subjectstest.Eventually(t, "the session has ended", func() bool { return len(s.keys()) == 0 })
 	for range 2 { // reading changes nothing: it may be read again

@@ -38,6 +38,7 @@ type link struct {
 
 func newLinks() *links {
 	log := zerolog.Nop()
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics write to the library's own logger
 	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), log)}
 }
 
