@@ -184,13 +184,17 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
 	defer s.unwatch()
 	s.heard = time.Now()
-	ponged := s.ponged
 	if s.given {
 		s.clock.doubt = s.heard.Add(doubtBound)
 	} else {
 		s.startClaim(ctx, subjects.ReasonOpen)
 	}
+	return s.loop(ctx, stop)
+}
 
+// loop takes what comes, one thing at a time, until the session is done here.
+func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
+	ponged := s.ponged
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	armed := time.Time{}

@@ -120,68 +120,6 @@ func (s *session) run(ctx context.Context) error {
 	return err
 }
 
-func (s *session) subscribe() (*nats.Subscription, error) {
-	s.msgs = make(chan *nats.Msg, frameRoom)
-	sub, err := s.w.nc.ChanSubscribe(subjects.Frames(s.id), s.msgs)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to frames: %w", err)
-	}
-	return sub, nil
-}
-
-// take makes the results log ours. While the store is busy electing a leader the
-// gateway hears acknowledgements, so that it knows this worker is alive.
-func (s *session) take(ctx context.Context) error {
-	done := make(chan error, 1)
-	s.running.Go(func() {
-		done <- s.rlog.take(ctx, func(p subjects.Progress) any {
-			return subjects.Owner{
-				Progress: p, Worker: string(s.w.id), Engine: s.engine.Describe().Name,
-				Reason: s.reason, Why: subjects.BoundWhy(s.why),
-			}
-		})
-	})
-	alive := time.NewTicker(ackWait)
-	defer alive.Stop()
-	for {
-		select {
-		case err := <-done:
-			if err != nil {
-				return err
-			}
-			s.covered = cloneCounts(s.rlog.progress.Covered)
-			s.begin = s.rlog.progress.Begin
-			s.taken = counted(s.rlog.progress)
-			s.packets = cloneCounts(s.rlog.progress.Packets)
-			for _, src := range s.rlog.progress.Sources {
-				s.known[src.Source] = src
-			}
-			s.logSeq.Store(s.rlog.last)
-			return nil
-		case <-alive.C:
-			s.ack()
-		case c := <-s.control:
-			if c.op == subjects.OpRelease {
-				return errReleased
-			}
-			s.early(ctx, c)
-		}
-	}
-}
-
-// early obeys a dispatcher while the log is being taken. A later attach waits for what
-// the client of the one before has said, here as later.
-func (s *session) early(ctx context.Context, c control) {
-	switch {
-	case c.op == subjects.OpDrain:
-		s.steer(ctx, c)
-	case c.attach > s.attach.Load():
-		s.opts.Access = c.access
-		s.probes[c.attach] = c.probe
-		s.queue(c.attach)
-	}
-}
-
 func (s *session) loop(ctx context.Context, written <-chan error) error {
 	now := time.Now()
 	s.clock.quiet = now.Add(s.quietBound())

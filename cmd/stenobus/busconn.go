@@ -107,14 +107,18 @@ func (r *busReport) connected(nc *nats.Conn) {
 		r.log.Debug("bus connected inside this process")
 		return
 	}
-	r.log.Info("bus connected", "server", nc.ConnectedUrlRedacted())
+	if r.due("connected") {
+		r.log.Info("bus connected", "server", nc.ConnectedUrlRedacted())
+	}
 }
 
 func (r *busReport) disconnected(nc *nats.Conn, err error) {
 	if nc.IsClosed() || err == nil {
 		return
 	}
-	r.log.Warn("bus lost, connecting again", "error", err)
+	if r.due("lost") {
+		r.log.Warn("bus lost, connecting again", "error", err)
+	}
 }
 
 func (r *busReport) retrying(_ *nats.Conn, err error) {

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"stenobus/subjects"
+)
+
+// outgoing is one message to send: the envelope but for the stamp, and the payload.
+type outgoing struct {
+	envelope subjects.Envelope
+	payload  []byte
+}
+
+// pop returns the next message to send, if there is one and the owner has room for it.
+func (s *sender) pop() (outgoing, bool) {
+	if !s.ready {
+		return outgoing{}, false
+	}
+	for len(s.again) > 0 {
+		r := &s.again[0]
+		r.from = max(r.from, s.base)
+		if r.from > r.to {
+			s.again = s.again[1:]
+			continue
+		}
+		out, next := s.message(r.from, r.to)
+		r.from = next
+		s.sent(out)
+		return out, true
+	}
+	limit := min(s.end-1, s.acked+maxInFlight)
+	if s.next > limit {
+		return outgoing{}, false
+	}
+	out, next := s.message(s.next, limit)
+	s.next = next
+	s.sent(out)
+	return out, true
+}
+
+// sent counts the frames of a message that were sent before.
+func (s *sender) sent(out outgoing) {
+	n := out.envelope.N
+	for i, f := range out.envelope.Frames {
+		if n+uint64(i) <= s.top {
+			s.replayed[f.Source]++
+		}
+	}
+	s.top = max(s.top, n+uint64(max(1, len(out.envelope.Frames)))-1)
+}
+
+// message makes one message of the entries from number n on, none beyond last, and
+// returns the number after it.
+func (s *sender) message(n, last uint64) (outgoing, uint64) {
+	i, first := s.find(n)
+	e := &s.window[i]
+	out := outgoing{envelope: subjects.Envelope{Kind: e.kind, N: first}, payload: e.payload}
+	switch e.kind {
+	case subjects.KindFrames:
+		return s.frames(i, n, last)
+	case subjects.KindSkip:
+		out.envelope.To = first + e.count - 1
+		out.payload = subjects.Encode(subjects.Skip{Reason: subjects.RefusedWindow, Runs: e.runs})
+	case subjects.KindStop, subjects.KindFlush:
+		out.envelope.Source = e.source
+	}
+	return out, first + e.count
+}
+
+// frames puts frames that follow one another into one message.
+func (s *sender) frames(i int, n, last uint64) (outgoing, uint64) {
+	out := outgoing{envelope: subjects.Envelope{Kind: subjects.KindFrames, N: n}}
+	size, k := 0, i
+	for ; k < len(s.window) && k-i < maxShared && n+uint64(k-i) <= last; k++ {
+		e := &s.window[k]
+		if e.kind != subjects.KindFrames || k > i && (e.starts != nil || size+len(e.payload) > maxPayload) {
+			break
+		}
+		size += len(e.payload)
+		if e.starts != nil { // alone, with its source
+			out.envelope.Kind, out.envelope.Starts = subjects.KindStart, e.starts
+			k++
+			break
+		}
+	}
+	out.envelope.Frames = make([]subjects.FrameInfo, 0, k-i)
+	if k-i > 1 {
+		out.payload = make([]byte, 0, size)
+	}
+	for _, e := range s.window[i:k] {
+		out.envelope.Frames = append(out.envelope.Frames, subjects.FrameInfo{Source: e.source, Size: len(e.payload), Packet: e.packet, At: e.at})
+		if k-i == 1 {
+			out.payload = e.payload
+		} else {
+			out.payload = append(out.payload, e.payload...)
+		}
+	}
+	return out, n + uint64(k-i)
+}
+
+// find returns the index of the entry that holds number n, and that entry's number.
+func (s *sender) find(n uint64) (int, uint64) {
+	// Without a skip, which can only stand first, the index follows from the number.
+	if first := s.window[0].count; first > 1 {
+		if n < s.base+first {
+			return 0, s.base
+		}
+		return int(n - s.base - first + 1), n
+	}
+	return int(n - s.base), n
+}
+
+// each calls f for the entries with numbers from to to.
+func (s *sender) each(from, to uint64, f func(n uint64, e *entry)) {
+	n := s.base
+	for i := range s.window {
+		if n > to {
+			return
+		}
+		if n >= from {
+			f(n, &s.window[i])
+		}
+		n += s.window[i].count
+	}
+}
