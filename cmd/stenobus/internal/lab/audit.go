@@ -137,9 +137,9 @@ func (a *audit) count(e entry) {
 // final checks which frames one covers, and with which bytes.
 func (a *audit) final(e entry) {
 	a.finals = append(a.finals, final{e.seq, sumOf(e.source, e.text)})
-	st, err := e.runsOf()
-	if err != nil {
-		a.wrong(e.at, FrameUnaccounted, 1, "final %d: %v", e.seq, err)
+	st := e.covers
+	if e.unclear != nil {
+		a.wrong(e.at, FrameUnaccounted, 1, "final %d: %v", e.seq, e.unclear)
 		return
 	}
 	source := sourceOf(e.source)

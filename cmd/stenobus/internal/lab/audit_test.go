@@ -66,6 +66,7 @@ func (s *story) final(epoch uint64, source int, first, last uint64) {
 func (s *story) judge() map[Fail]uint64 {
 	a := newAudit(testSession, "s", 2, testBytes)
 	for _, e := range s.log {
+		e.covers, e.unclear = tally.Parse(e.text)
 		a.enter(e)
 	}
 	got := map[Fail]uint64{}

@@ -27,6 +27,8 @@ type entry struct {
 	subjects.Stamp
 	source   string // the client's name of it
 	text     string
+	covers   tally.Statement   // of a final
+	unclear  error             // why that can't be read, if so
 	accepted map[string]uint64 // of ended, by source
 	progress subjects.Progress
 	reason   string
@@ -109,6 +111,7 @@ func (o *onlooker) visit(m jetstream.Msg, meta *jetstream.MsgMetadata, visit fun
 	if session, ok := o.crew.indexOf(id); ok {
 		e, err := parseEntry(m.Headers(), m.Data())
 		e.seq, e.at = meta.Sequence.Stream, meta.Timestamp
+		o.name(id, e.Life, &e.covers)
 		visit(session, e, err)
 	}
 }
@@ -130,6 +133,7 @@ func parseEntry(header nats.Header, data []byte) (e entry, err error) {
 		var f subjects.Final
 		if f, err = subjects.Decode[subjects.Final](env.Kind, data); err == nil {
 			e.progress, e.source, e.text = f.Progress, f.Name, f.Text
+			e.covers, e.unclear = tally.Parse(f.Text)
 		}
 	case subjects.KindMark:
 		var m subjects.Mark
@@ -148,6 +152,3 @@ func parseEntry(header nats.Header, data []byte) (e entry, err error) {
 	}
 	return e, err
 }
-
-// runsOf reads which numbered frames an entry covers.
-func (e *entry) runsOf() (tally.Statement, error) { return tally.Parse(e.text) }

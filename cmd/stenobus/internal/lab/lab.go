@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"stenobus/worker/engine/tally"
 )
 
 // Verdicts of a run.
@@ -137,6 +139,9 @@ func (r *run) run(ctx context.Context) (err error) {
 		return r.speech(ctx, urls[0])
 	}
 	r.crew = newCrew(&r.cfg, urls, r.wrongs, r.recoveries)
+	if len(r.cfg.Programs) > 0 {
+		r.onlooker.byName = map[frameName]tally.Number{}
+	}
 	if err := r.onlooker.begin(ctx, r.crew, r.cfg.Watch); err != nil {
 		return err
 	}

@@ -29,8 +29,15 @@ type onlooker struct {
 
 	watched atomic.Uint64 // messages of the extra subscriber
 
-	mu   sync.Mutex // guards seen and nothing else
-	seen map[uint32][]uint64
+	mu     sync.Mutex // guards what follows
+	seen   map[uint32][]uint64
+	byName map[frameName]tally.Number // only where older versions run: their finals name frames by the bus's numbers alone
+}
+
+// frameName is what the bus calls a frame.
+type frameName struct {
+	session subjects.SessionID
+	life, n uint64
 }
 
 // onlook connects to the nodes themselves, past all proxies.
@@ -80,12 +87,19 @@ func (o *onlooker) onFrames(m *nats.Msg) {
 	if e.ParseMsg(m) != nil || len(e.Frames) == 0 {
 		return
 	}
+	id, err := subjects.ParseFrames(m.Subject)
+	if err != nil {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	data := m.Data
-	for _, f := range e.Frames {
+	for i, f := range e.Frames {
 		if n, ok := tally.ReadNumber(data[:f.Size]); ok {
 			o.note(n)
+			if o.byName != nil {
+				o.byName[frameName{id, e.Life, e.N + uint64(i)}] = n
+			}
 		}
 		data = data[f.Size:]
 	}
@@ -103,6 +117,21 @@ func (o *onlooker) note(n tally.Number) {
 		o.seen[n.Session] = s
 	}
 	s[n.Source] = max(s[n.Source], n.N)
+}
+
+// name makes the statement of an older tally, which knows no numbered audio, tell which
+// numbers were on the bus under the frames' names.
+func (o *onlooker) name(id subjects.SessionID, life uint64, st *tally.Statement) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.byName == nil || len(st.Audio) > 0 {
+		return
+	}
+	for _, n := range st.Frames {
+		if f, ok := o.byName[frameName{id, life, n}]; ok {
+			st.Audio = append(st.Audio, tally.Run{Session: f.Session, Source: f.Source, First: f.N, Last: f.N})
+		}
+	}
 }
 
 // highest is the highest number that was seen of each source of a session, from 1.
