@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	readBatch = 500
-	readWait  = 5 * time.Second // a batch that has not come by then is asked for again
-	readTries = 12
+	readBatch    = 2000
+	readWait     = 5 * time.Second // what has not come by then is asked for again
+	readPause    = 250 * time.Millisecond
+	readTries    = 40 // in a row without any progress
+	consumerIdle = 30 * time.Second
 )
 
 // entry is one stored message of a session's results log.
@@ -35,28 +37,66 @@ type entry struct {
 	worker   string
 }
 
-// readEntries reads the results of the run's sessions in the order of the log, in
-// batches: one pass over the stream, whatever the number of sessions.
+// readEntries reads the results of the run's sessions in the order of the log: one pass
+// over the stream, whatever the number of sessions. Where the bus fails on the way it
+// goes on behind the last message that it has read.
 func (o *onlooker) readEntries(ctx context.Context, visit func(session uint32, e entry, err error)) error {
 	last, err := o.lastResult(ctx)
 	if err != nil || last == 0 {
 		return err
 	}
-	consumer, err := o.js.OrderedConsumer(ctx, subjects.ResultsStream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subjects.AllResults}, DeliverPolicy: jetstream.DeliverAllPolicy,
-	})
-	if err != nil {
-		return fmt.Errorf("read the results: %w", err)
-	}
+	seq := uint64(0)
 	for tries := 0; ; tries++ {
-		seq, err := o.readBatches(consumer, last, visit)
-		if err == nil && seq >= last {
+		before := seq
+		seq, err = o.readFrom(ctx, seq+1, last, visit)
+		if seq >= last {
 			return nil
 		}
-		if tries >= readTries || ctx.Err() != nil {
+		if seq > before {
+			tries = 0
+		}
+		if tries >= readTries || pause(ctx, readPause) != nil {
 			return fmt.Errorf("read the results: stopped at %d of %d: %w", seq, last, errors.Join(err, context.Cause(ctx)))
 		}
 	}
+}
+
+// readFrom reads with one consumer, and tells how far it came.
+func (o *onlooker) readFrom(ctx context.Context, first, last uint64, visit func(uint32, entry, error)) (seq uint64, err error) {
+	seq = first - 1
+	consumer, err := o.js.CreateConsumer(ctx, subjects.ResultsStream, jetstream.ConsumerConfig{
+		FilterSubject: subjects.AllResults, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerIdle,
+	})
+	if err != nil {
+		return seq, err
+	}
+	defer func() {
+		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), readWait)
+		defer cancel()
+		_ = o.js.DeleteConsumer(done, subjects.ResultsStream, consumer.CachedInfo().Name) // or it goes by itself
+	}()
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(readBatch), jetstream.PullExpiry(readWait))
+	if err != nil {
+		return seq, err
+	}
+	defer messages.Stop()
+	for seq < last {
+		m, err := messages.Next(jetstream.NextMaxWait(readWait))
+		if err != nil {
+			return seq, err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return seq, err
+		}
+		if meta.Sequence.Stream <= seq {
+			return seq, fmt.Errorf("message %d came after %d", meta.Sequence.Stream, seq)
+		}
+		seq = meta.Sequence.Stream
+		o.visit(m, meta, visit)
+	}
+	return seq, nil
 }
 
 // lastResult is the sequence of the stream's last message.
@@ -73,34 +113,6 @@ func (o *onlooker) lastResult(ctx context.Context) (uint64, error) {
 			return 0, fmt.Errorf("read the results: %w", err)
 		}
 	}
-}
-
-// readBatches goes on until the last message or a batch that does not come. An ordered
-// consumer begins each batch where the one before ended.
-func (o *onlooker) readBatches(consumer jetstream.Consumer, last uint64, visit func(uint32, entry, error)) (seq uint64, err error) {
-	for seq < last {
-		batch, err := consumer.Fetch(int(min(readBatch, last-seq)), jetstream.FetchMaxWait(readWait))
-		if err != nil {
-			return seq, err
-		}
-		n := 0
-		for m := range batch.Messages() {
-			meta, err := m.Metadata()
-			if err != nil {
-				return seq, err
-			}
-			seq = meta.Sequence.Stream
-			n++
-			o.visit(m, meta, visit)
-		}
-		if err := batch.Error(); err != nil {
-			return seq, err
-		}
-		if n == 0 {
-			return seq, errors.New("no more came")
-		}
-	}
-	return seq, nil
 }
 
 func (o *onlooker) visit(m jetstream.Msg, meta *jetstream.MsgMetadata, visit func(uint32, entry, error)) {

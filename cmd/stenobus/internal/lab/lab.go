@@ -25,8 +25,8 @@ const (
 
 const (
 	tickEvery   = time.Second
-	verifyWait  = 2 * time.Minute
-	bytesAFinal = 1500 // of a result in the store, with room to spare
+	verifyWait  = 10 * time.Minute // an hour of results is some millions
+	bytesAFinal = 1500             // of a result in the store, with room to spare
 )
 
 // Config of a run. Fields without a remark are needed.
