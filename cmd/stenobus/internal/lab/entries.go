@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	readBatch = 500
-	readWait  = 5 * time.Second // a batch that has not come by then is asked for again
+	readBatch = 5000             // each batch makes an ordered consumer anew, which asks all nodes
+	readWait  = 15 * time.Second // a batch that has not come by then is asked for again
 	readTries = 12
 )
 
@@ -48,10 +48,14 @@ func (o *onlooker) readEntries(ctx context.Context, visit func(session uint32, e
 	if err != nil {
 		return fmt.Errorf("read the results: %w", err)
 	}
+	var seq uint64
 	for tries := 0; ; tries++ {
-		seq, err := o.readBatches(consumer, last, visit)
-		if err == nil && seq >= last {
+		before := seq
+		if seq, err = o.readBatches(consumer, seq, last, visit); err == nil && seq >= last {
 			return nil
+		}
+		if seq > before {
+			tries = 0
 		}
 		if tries >= readTries || ctx.Err() != nil {
 			return fmt.Errorf("read the results: stopped at %d of %d: %w", seq, last, errors.Join(err, context.Cause(ctx)))
@@ -75,9 +79,9 @@ func (o *onlooker) lastResult(ctx context.Context) (uint64, error) {
 	}
 }
 
-// readBatches goes on until the last message or a batch that does not come. An ordered
-// consumer begins each batch where the one before ended.
-func (o *onlooker) readBatches(consumer jetstream.Consumer, last uint64, visit func(uint32, entry, error)) (seq uint64, err error) {
+// readBatches goes on behind seq until the last message or a batch that does not come.
+// An ordered consumer begins each batch where the one before ended.
+func (o *onlooker) readBatches(consumer jetstream.Consumer, seq, last uint64, visit func(uint32, entry, error)) (uint64, error) {
 	for seq < last {
 		batch, err := consumer.Fetch(int(min(readBatch, last-seq)), jetstream.FetchMaxWait(readWait))
 		if err != nil {
