@@ -194,7 +194,7 @@ func (d *Dispatcher) serve(work context.Context) (micro.Service, error) {
 		{"end", subjects.ClaimEnd, d.keeper("end", d.end), keepRefused},
 	} {
 		places := make(chan struct{}, maxOpen)
-		err := svc.AddEndpoint(e.name, micro.HandlerFunc(func(r micro.Request) {
+		handle := micro.HandlerFunc(func(r micro.Request) {
 			if r.Reply() == "" {
 				return
 			}
@@ -207,7 +207,12 @@ func (d *Dispatcher) serve(work context.Context) (micro.Service, error) {
 				defer cancel()
 				d.respond(r, e.answer(ctx, r.Data()))
 			})
-		}), micro.WithEndpointSubject(e.subject), micro.WithEndpointQueueGroup(subjects.ClaimQueue))
+		})
+		err := errors.Join(
+			svc.AddEndpoint(e.name, handle, micro.WithEndpointSubject(e.subject), micro.WithEndpointQueueGroup(subjects.ClaimQueue)),
+			svc.AddEndpoint(e.name+"-here", handle, micro.WithEndpointSubject(subjects.Directly(e.subject, svc.Info().ID)),
+				micro.WithEndpointQueueGroupDisabled()),
+		)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", e.name, err), svc.Stop())
 		}

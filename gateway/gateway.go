@@ -25,13 +25,11 @@ import (
 
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
+	"stenobus/subjects/ask"
 )
 
 // ServiceName is the name of every gateway among NATS micro services.
 const ServiceName = "stenobus-gateway"
-
-// dispatchers answer here; asking is how a gateway knows that it can serve.
-const dispatcherPing = "$SRV.PING.stenobus-dispatcher"
 
 // Server accepts clients. Make it with New, mount it as an http.Handler, and call Run.
 type Server struct {
@@ -137,7 +135,7 @@ func (g *Server) Ready(ctx context.Context) error {
 	case !g.nc.IsConnected():
 		return errors.New("gateway is not connected to the bus")
 	}
-	if _, err := g.nc.RequestWithContext(ctx, dispatcherPing, nil); err != nil {
+	if _, err := g.nc.RequestWithContext(ctx, ask.Ping, nil); err != nil {
 		return fmt.Errorf("no dispatcher answers: %w", err)
 	}
 	return nil

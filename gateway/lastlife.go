@@ -112,7 +112,10 @@ func (s *session) pastRead(ctx context.Context) {
 	if s.over || s.tail.behind() {
 		return
 	}
-	s.past = false
+	if s.past = false; s.away && len(s.held) == 0 {
+		s.close(endDone) // nobody is left to begin a life for
+		return
+	}
 	s.beginAnew(ctx)
 }
 

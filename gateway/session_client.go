@@ -256,7 +256,8 @@ func (s *session) outOfLedger(e subjects.Ended) (n int64) {
 		}
 	}
 	if n > 0 {
-		s.log.Error("the session's ledger does not balance", "frames", n, "accepted", s.snd.accepted, "ended", e)
+		s.log.Error("the session's ledger does not balance", "frames", n,
+			"accepted", s.snd.accepted, "told", e.Accepted, "covered", e.Frames, "refused", e.Refused)
 	}
 	return n
 }

@@ -31,6 +31,7 @@ const (
 	inboxPrefix  = "transcribe.inbox."
 	resultPrefix = "transcribe.result."
 	workerPrefix = "transcribe.worker."
+	directPrefix = "transcribe.dispatcher."
 )
 
 // Channel is the last token of an inbox subject: what kind of message it carries.
@@ -103,6 +104,16 @@ func ParseWorker(subject string) (WorkerID, error) {
 		return "", fmt.Errorf("%w: %q does not begin with %q", ErrSubject, subject, workerPrefix)
 	}
 	return ParseWorkerToken(token)
+}
+
+// Directly is where one dispatcher answers what its queue group answers on a claim
+// subject. The service is its id as a NATS micro service, which is one token.
+func Directly(claim, service string) string {
+	_, op, ok := strings.Cut(claim, Claim+".")
+	if !ok {
+		op = "claim"
+	}
+	return directPrefix + service + "." + op
 }
 
 // SessionRecord is the subject behind a session's key in the sessions bucket. A

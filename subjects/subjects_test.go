@@ -111,3 +111,17 @@ func TestBoundWhy(t *testing.T) {
 		}
 	}
 }
+
+func TestDirectly(t *testing.T) {
+	t.Parallel()
+	for claim, want := range map[string]string{
+		subjects.Claim:      "transcribe.dispatcher.AbC.claim",
+		subjects.ClaimCheck: "transcribe.dispatcher.AbC.check",
+		subjects.ClaimRenew: "transcribe.dispatcher.AbC.renew",
+		subjects.ClaimEnd:   "transcribe.dispatcher.AbC.end",
+	} {
+		if got := subjects.Directly(claim, "AbC"); got != want {
+			t.Errorf("%s: %s, want %s", claim, got, want)
+		}
+	}
+}
