@@ -77,9 +77,10 @@ func TestLabUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"--sessions", "0"}, {"--sources", "0"}, {"--rate", "51"}, {"--duration", "1ms"}, {"--frame-bytes", "19"},
-		{"--workers", "1"}, {"--gateways", "0"}, {"--dispatchers", "0"}, {"--tally-every", "0"}, {"--session-life", "-1s"},
+		{"--workers", "1"}, {"--gateways", "0"}, {"--dispatchers", "0"}, {"--tally-every", "0"}, {"--session-life=-1s"},
 	} {
-		invoke(t, append([]string{"lab"}, args...)...).check(t, exitUsage, args[0], "out of range")
+		flag, _, _ := strings.Cut(args[0], "=")
+		invoke(t, append([]string{"lab"}, args...)...).check(t, exitUsage, flag, "out of range")
 	}
 	invoke(t, "lab", "--faults", "meteor=1").check(t, exitUsage, "meteor", "worker_kill")
 	invoke(t, "lab", "--url", "ws://h/transcribe").check(t, exitUsage, "--nats")

@@ -214,32 +214,20 @@ func (s *system) keys() []string {
 // record reads a session's record, which must be there.
 func (s *system) record(id string) subjects.Record {
 	s.t.Helper()
-	r, err := s.readRecord(id)
-	if err != nil {
-		s.t.Fatalf("record of %q: %v", id, err)
-	}
-	return r
-}
-
-// attachOf is the attach that a session's record stands at, 0 where there is none.
-func (s *system) attachOf(id string) uint64 {
-	r, _ := s.readRecord(id)
-	return r.Attach
-}
-
-func (s *system) readRecord(id string) (subjects.Record, error) {
-	s.t.Helper()
 	kv, err := s.js.KeyValue(s.ctx(), subjects.SessionsBucket)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	e, err := kv.Get(s.ctx(), subjects.SessionID(id).Token())
 	if err != nil {
-		return subjects.Record{}, err
+		s.t.Fatalf("record of %q: %v", id, err)
 	}
 	r, err := subjects.DecodeDoc[subjects.Record]("record", e.Value())
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	if r.Life == 0 {
 		r.Life = e.Revision()
 	}
-	return r, err
+	return r
 }

@@ -55,7 +55,6 @@ type client struct {
 	mu      sync.Mutex // guards what follows
 	ear     *ear
 	readyAt time.Time
-	anew    int   // how often a life began where one was to go on
 	failed  error // why the session could not be carried to its end
 }
 

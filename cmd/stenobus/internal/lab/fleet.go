@@ -205,7 +205,7 @@ func (f *fleet) start(ctx context.Context, name, page, program string, args []st
 func (f *fleet) busArgs(name string) []string {
 	var urls []string
 	for _, k := range f.links.of(name) {
-		urls = append(urls, "nats://"+k.proxy.Listen)
+		urls = append(urls, k.url())
 	}
 	return []string{
 		"--nats", strings.Join(urls, ","), "--bus-replicas", strconv.Itoa(busNodes),

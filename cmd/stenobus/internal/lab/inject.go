@@ -11,14 +11,12 @@ import (
 )
 
 const (
-	busWait     = 60 * time.Second // for the nodes to come together after a fault
-	bootTries   = 3
-	probes      = 3 // sessions that are opened at the moment of a dispatcher's fault
-	gapWatched  = 12 * time.Second
-	stopPartly  = 20 * time.Second
-	slowKBps    = 60
-	slowLatency = 60 * time.Millisecond
-	farLatency  = 120 * time.Millisecond
+	busWait    = 60 * time.Second // for the nodes to come together after a fault
+	bootTries  = 3
+	probes     = 3 // sessions that are opened at the moment of a dispatcher's fault
+	gapWatched = 12 * time.Second
+	slowKBps   = 60
+	farLatency = 120 * time.Millisecond
 )
 
 // injector does to the deployment what the schedule says, one fault of processes or of
@@ -250,11 +248,11 @@ func (j *injector) onProcess(ctx context.Context, k Kind, p *process, hits func(
 	case WorkerPartition:
 		ls := j.fleet.links.of(p.name)
 		a.do = func() error { return spoil(ls, blackHole()) }
-		a.undo = func() error { return heal(ctx, ls) }
+		a.undo = func() error { return heal(ls) }
 	case WorkerSlowLink:
 		ls := j.fleet.links.of(p.name)
-		a.do = func() error { return spoil(ls, latency(slowLatency, slowLatency/2), bandwidth(slowKBps)) }
-		a.undo = func() error { return heal(ctx, ls) }
+		a.do = func() error { return spoil(ls, bandwidth(slowKBps)) }
+		a.undo = func() error { return heal(ls) }
 	}
 	return a
 }

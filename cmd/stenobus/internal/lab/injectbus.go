@@ -33,7 +33,7 @@ func (j *injector) onBus(ctx context.Context, f Fault) action {
 	case BusLatency:
 		ls := j.fleet.links.to(node)
 		a.do = func() error { return spoil(ls, latency(farLatency, farLatency/4)) }
-		a.undo = func() error { return heal(ctx, ls) }
+		a.undo = func() error { return heal(ls) }
 	case BusDown:
 		a.what = "all nodes"
 		a.hits = func(*client, string) bool { return true }

@@ -111,10 +111,10 @@ type run struct {
 	open       time.Time // all sessions are open
 	took       time.Duration
 	phase      atomic.Value // string
-	interrupt  bool
 	accepted   uint64
 	refused    uint64
 	spoken     []SpeechReport
+	unproved   error            // why the results could not be checked
 	cpu        [2]time.Duration // of the deployment and of the lab, over the steady phase
 }
 
@@ -123,10 +123,15 @@ type run struct {
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	r := &run{cfg: cfg, schedule: Draw(cfg.plan()), wrongs: newWrongs(), recoveries: newRecoveries(), began: time.Now()}
 	err := r.run(ctx)
-	if ctx.Err() != nil {
-		r.interrupt, err = true, nil
+	out := r.report(err)
+	if ctx.Err() == nil {
+		return out, err
 	}
-	return r.report(err), err
+	out.Verdict = Interrupted
+	if r.unproved != nil {
+		out.Trouble = append(out.Trouble, r.unproved.Error())
+	}
+	return out, nil
 }
 
 func (r *run) run(ctx context.Context) (err error) {
@@ -165,7 +170,8 @@ func (r *run) run(ctx context.Context) (err error) {
 	r.crew.end()
 	r.took = time.Since(r.open)
 	r.phase.Store("reading the results")
-	return errors.Join(err, r.verify(context.WithoutCancel(ctx), ctx.Err() == nil))
+	r.unproved = r.verify(context.WithoutCancel(ctx), ctx.Err() == nil)
+	return errors.Join(err, r.unproved)
 }
 
 // deploy starts a deployment, or finds one, and returns where clients connect.

@@ -125,9 +125,6 @@ func (c *client) listen(l *line, b []byte, now time.Time) error {
 		if c.readyAt.IsZero() {
 			c.readyAt = now
 		}
-		if s.event == "ready" && l.resumed {
-			c.anew++
-		}
 		select {
 		case l.goOn <- s.packets:
 		default:

@@ -1,64 +1,48 @@
 package lab
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
 )
 
-// healWait bounds how long a link may take to lose its faults: what stands still at its
-// end may hold it.
-const healWait = time.Second
+const (
+	healWait = time.Second // what stands still at a link's end may hold its fault so long
+	linkDial = 2 * time.Second
+)
 
-// links are the proxies between the processes and the nodes of the bus: a process has
-// one of its own to each node, so that it can be cut off alone.
-type links struct {
-	server *toxiproxy.ApiServer
-	all    []*link
-}
-
-// link is one proxy.
-type link struct {
-	process string // at this end
-	node    int    // at that
-	proxy   *toxiproxy.Proxy
-
-	mu     sync.Mutex // guards toxics and nothing else
-	toxics []string
-}
+// links are what stands between the processes and the nodes of the bus: a process has
+// one link of its own to each node, so that it can be cut off alone.
+type links struct{ all []*link }
 
 func newLinks() *links {
-	log := zerolog.Nop()
 	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics write to the library's own logger
-	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), log)}
+	return &links{}
 }
 
 // open makes the links of a process, one to each node, and returns the addresses at
 // which it finds them.
 func (l *links) open(process string, nodes []string) (urls []string, err error) {
 	for i, node := range nodes {
-		p := toxiproxy.NewProxy(l.server, fmt.Sprintf("%s to node %d", process, i), "127.0.0.1:0", node)
-		if err := p.Start(); err != nil {
+		k := &link{process: process, node: i, target: node, fault: toxic{&toxics.NoopToxic{}}, open: map[*passage]bool{}}
+		if k.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return nil, fmt.Errorf("link of %s: %w", process, err)
 		}
-		l.all = append(l.all, &link{process: process, node: i, proxy: p})
-		urls = append(urls, "nats://"+p.Listen)
+		k.wg.Go(k.accept)
+		l.all = append(l.all, k)
+		urls = append(urls, k.url())
 	}
 	return urls, nil
 }
 
 func (l *links) close() {
 	for _, k := range l.all {
-		k.proxy.Stop()
+		k.close()
 	}
 }
 
@@ -82,89 +66,124 @@ func (l *links) to(node int) (out []*link) {
 	return out
 }
 
-// toxic is a fault of links, in the words of the proxy.
-type toxic struct {
-	Type       string         `json:"type"`
-	Name       string         `json:"name"`
-	Stream     string         `json:"stream"`
-	Attributes map[string]any `json:"attributes"`
-}
+// toxic is a fault of links, or none, in the shape of the library of Toxiproxy.
+type toxic struct{ toxics.Toxic }
 
-// blackHole swallows everything and closes nothing, until it is taken away: then the
-// connections close.
-func blackHole() toxic {
-	return toxic{Type: "timeout", Attributes: map[string]any{"timeout": 0}}
-}
+// blackHole swallows everything and closes nothing, until it is taken away.
+func blackHole() toxic { return toxic{&toxics.TimeoutToxic{}} }
 
 func latency(d, jitter time.Duration) toxic {
-	return toxic{Type: "latency", Attributes: map[string]any{"latency": d.Milliseconds(), "jitter": jitter.Milliseconds()}}
+	return toxic{&toxics.LatencyToxic{Latency: d.Milliseconds(), Jitter: jitter.Milliseconds()}}
 }
 
-func bandwidth(kBps int) toxic {
-	return toxic{Type: "bandwidth", Attributes: map[string]any{"rate": kBps}}
+func bandwidth(kBps int64) toxic { return toxic{&toxics.BandwidthToxic{Rate: kBps}} }
+
+// tears tells whether a connection can't go on after the fault: it lost bytes.
+func (t toxic) tears() bool {
+	_, ok := t.Toxic.(*toxics.TimeoutToxic)
+	return ok
 }
 
-// spoil adds faults to links, in both directions.
-func spoil(ls []*link, toxics ...toxic) error {
+// link passes connections on to one node. It is no Proxy of the library's, which waits
+// for ever to take a fault from a connection that ends meanwhile, with a lock that keeps
+// new connections out.
+type link struct {
+	process  string // at this end
+	node     int    // at that
+	target   string // its address
+	listener net.Listener
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	fault  toxic
+	open   map[*passage]bool
+	closed bool
+}
+
+// accept returns when the link is closed.
+func (k *link) accept() {
+	for {
+		near, err := k.listener.Accept()
+		if err != nil {
+			return
+		}
+		k.wg.Go(func() {
+			far, err := net.DialTimeout("tcp", k.target, linkDial)
+			if err != nil {
+				_ = near.Close()
+				return
+			}
+			k.pass(newPassage(near, far))
+		})
+	}
+}
+
+// pass carries one connection to its end, with the faults that the link has and gets.
+func (k *link) pass(p *passage) {
+	k.mu.Lock()
+	if k.closed {
+		k.mu.Unlock()
+		p.close()
+		return
+	}
+	k.open[p] = true
+	p.begin(k.fault)
+	k.mu.Unlock()
+	p.wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.open, p)
+}
+
+// set gives the link a fault in place of the one before, in both directions. A
+// connection that can't change in time, or that lost bytes, ends, as it would in a
+// network.
+func (k *link) set(t toxic) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	tears := k.fault.tears()
+	k.fault = t
+	var all []*passage
+	for p := range k.open {
+		all = append(all, p)
+	}
+	return together(len(all), func(i int) error {
+		if tears {
+			all[i].close()
+			return nil
+		}
+		all[i].set(t)
+		return nil
+	})
+}
+
+func (k *link) close() {
+	_ = k.listener.Close()
+	k.mu.Lock()
+	k.closed = true
+	for p := range k.open {
+		p.close()
+	}
+	k.mu.Unlock()
+	k.wg.Wait()
+}
+
+// spoil gives links a fault.
+func spoil(ls []*link, t toxic) error {
 	var errs []error
 	for _, k := range ls {
-		for _, t := range toxics {
-			for _, direction := range []string{"upstream", "downstream"} {
-				t.Stream, t.Name = direction, t.Type+" "+direction
-				errs = append(errs, k.add(t))
-			}
-		}
+		errs = append(errs, k.set(t))
 	}
 	return errors.Join(errs...)
 }
 
-func (k *link) add(t toxic) error {
-	b, err := json.Marshal(t)
-	if err != nil {
-		return fmt.Errorf("fault of a link: %w", err)
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, err := k.proxy.Toxics.AddToxicJson(strings.NewReader(string(b))); err != nil {
-		return fmt.Errorf("fault of a link: %w", err)
-	}
-	k.toxics = append(k.toxics, t.Name)
-	return nil
-}
-
 // heal takes the faults of links away.
-func heal(ctx context.Context, ls []*link) error {
-	return together(len(ls), func(i int) error { return ls[i].heal(context.WithoutCancel(ctx)) })
-}
-
-// heal takes the toxics away, the last one first: one that is slow holds up those before
-// it. Where even that takes too long the connections end, as they would in a network.
-func (k *link) heal(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	done := make(chan error, 1)
-	go func() {
-		var errs []error
-		for _, name := range slices.Backward(k.toxics) {
-			errs = append(errs, k.proxy.Toxics.RemoveToxic(ctx, name))
-		}
-		done <- errors.Join(errs...)
-	}()
-	timer := time.NewTimer(healWait)
-	defer timer.Stop()
-	var err error
-	select {
-	case err = <-done:
-	case <-timer.C:
-		k.proxy.Stop()
-		err = errors.Join(<-done, k.proxy.Start())
-	}
-	k.toxics = nil
-	return err
-}
+func heal(ls []*link) error { return spoil(ls, toxic{&toxics.NoopToxic{}}) }
 
 // port is where the process finds the link.
 func (k *link) port() string {
-	_, port, _ := net.SplitHostPort(k.proxy.Listen)
+	_, port, _ := net.SplitHostPort(k.listener.Addr().String())
 	return port
 }
+
+func (k *link) url() string { return "nats://" + k.listener.Addr().String() }

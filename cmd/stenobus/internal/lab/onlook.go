@@ -215,21 +215,16 @@ func (o *onlooker) resultsInfo(ctx context.Context) (*jetstream.StreamInfo, erro
 
 // awaitBus returns when the results have a leader and every copy of them is current.
 func (o *onlooker) awaitBus(ctx context.Context) error {
-	last := errors.New("not asked yet")
 	for {
 		info, err := o.resultsInfo(ctx)
-		switch {
-		case err != nil:
-			last = err
-		case info.Cluster == nil:
-			return nil
-		default:
-			if last = current(info.Cluster); last == nil {
-				return nil
-			}
+		if err == nil && info.Cluster != nil { // alone a server is always current
+			err = current(info.Cluster)
 		}
-		if err := pause(ctx, 250*time.Millisecond); err != nil {
-			return fmt.Errorf("the bus has not come together: %w", last)
+		if err == nil {
+			return nil
+		}
+		if pause(ctx, 250*time.Millisecond) != nil {
+			return fmt.Errorf("the bus has not come together: %w", err)
 		}
 	}
 }

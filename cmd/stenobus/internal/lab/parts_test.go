@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -66,63 +64,6 @@ func TestParseGauge(t *testing.T) {
 	}
 }
 
-// A link swallows, and closes when it heals: what the partition of a worker rests on.
-func TestLinks(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() { // an echo
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer c.Close(); _, _ = io.Copy(c, c) }()
-		}
-	}()
-	ls := newLinks()
-	defer ls.close()
-	urls, err := ls.open("worker-1", []string{l.Addr().String()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := net.Dial("tcp", strings.TrimPrefix(urls[0], "nats://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	b := make([]byte, 5)
-	if _, err := c.Write([]byte("hello")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(c, b); err != nil || string(b) != "hello" {
-		t.Fatalf("%q, %v", b, err)
-	}
-	if len(ls.of("worker-1")) != 1 || len(ls.to(0)) != 1 || len(ls.of("worker-2")) != 0 {
-		t.Error("links are not found")
-	}
-	if err := spoil(ls.to(0), blackHole()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write([]byte("lost?")); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if n, err := c.Read(b); n != 0 || err == io.EOF {
-		t.Fatalf("%d bytes came through, %v", n, err)
-	}
-	if err := heal(t.Context(), ls.to(0)); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if n, err := c.Read(b); n != 0 || err == nil {
-		t.Fatalf("%d bytes after the heal, %v", n, err)
-	}
-}
-
 func TestReport(t *testing.T) {
 	t.Parallel()
 	r := &run{cfg: Config{Seed: 9}, wrongs: newWrongs(), recoveries: newRecoveries()}
@@ -154,10 +95,6 @@ func TestReport(t *testing.T) {
 		if out.Verdict != Failed || out.Wrong() == nil || !strings.Contains(table.String(), "what was seen") {
 			t.Errorf("%s: verdict %s\n%s", f, out.Verdict, table.String())
 		}
-	}
-	r.interrupt = true
-	if out := r.report(nil); out.Verdict != Interrupted {
-		t.Errorf("verdict %s", out.Verdict)
 	}
 }
 

@@ -89,8 +89,6 @@ func (r *run) report(err error) Report {
 		out.CPUFleet, out.CPULab = math.Round(r.cpu[0].Seconds()/s*100)/100, math.Round(r.cpu[1].Seconds()/s*100)/100
 	}
 	switch {
-	case r.interrupt:
-		out.Verdict = Interrupted
 	case err != nil || !out.OK():
 		out.Verdict = Failed
 	default:
