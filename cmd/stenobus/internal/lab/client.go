@@ -16,6 +16,7 @@ const (
 	backWait     = 40 * time.Second // over all of them, until the session goes on
 	resumeWait   = 25 * time.Second // on one connection, until the gateway says where to go on
 	endWait      = 90 * time.Second // from a session's end to the goodbye, however often it has to come back
+	stagger      = 7                // frames that a speaker begins after the one before
 	burst        = 100              // frames in a row that are sent without looking around
 )
 
@@ -284,7 +285,7 @@ func (c *client) sendDue(l *line, now time.Time) (time.Time, error) {
 	case sent >= burst:
 		return now, nil
 	case !done:
-		return c.frameAt(c.lowest()), nil
+		return c.nextDue(last), nil
 	case c.saidBye:
 		return now.Add(pingEvery), nil
 	}
@@ -300,7 +301,7 @@ func (c *client) sendUpTo(l *line, last uint64, now time.Time) (sent int, err er
 	for begin := -1; sent < burst && sent != begin; {
 		begin = sent
 		for i := range c.tags {
-			if c.next[i] > last || c.frameAt(c.next[i]).After(now) {
+			if c.next[i] > last || c.frameAt(i, c.next[i]).After(now) {
 				continue
 			}
 			if err := c.sendNext(l, i); err != nil {
@@ -332,12 +333,24 @@ func (c *client) sendNext(l *line, i int) error {
 	return nil
 }
 
-// frameAt is when a frame is due.
-func (c *client) frameAt(n uint64) time.Time {
-	return c.begin.Add(time.Duration(n-1) * c.crew.gap())
+// frameAt is when a frame of a source is due. Speakers begin one after the other, so that
+// their finals do not come at the same frames.
+func (c *client) frameAt(i int, n uint64) time.Time {
+	return c.begin.Add(time.Duration(n-1+uint64(i)*stagger) * c.crew.gap())
 }
 
-// dueBy is the last frame that is due at a time, at least the first: a session without
+// nextDue is when the next frame is due of those up to last.
+func (c *client) nextDue(last uint64) time.Time {
+	var first time.Time
+	for i, n := range c.next {
+		if at := c.frameAt(i, n); n <= last && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+// dueBy is the last frame of the first source that is due at a time, at least the first: a session without
 // a word proves nothing.
 func (c *client) dueBy(t time.Time) uint64 {
 	return uint64(max(int64(t.Sub(c.begin)/c.crew.gap())+1, 1))
