@@ -41,7 +41,7 @@ func boot(t *testing.T, data string) *machine {
 	m := &machine{t: t, frames: map[uint64]bool{}}
 	m.cmd = exec.Command(os.Args[0], "up", "--audio-log", "--engine", "tally", "--listen", "127.0.0.1:0",
 		"--nats-listen", "127.0.0.1:0", "--data", data, "--gateway-grace", "1s",
-		"--worker-idle-commit", "1m", "--worker-turn-limit", "1m", "--worker-drain-wait", "1s", "--gateway-drain-wait", "1s")
+		"--worker-idle-commit", "1m", "--worker-turn-limit", "1m", "--worker-drain-timeout", "1s", "--gateway-drain-timeout", "1s")
 	var log bytes.Buffer
 	m.cmd.Stderr = &log
 	out, err := m.cmd.StdoutPipe()
