@@ -76,6 +76,7 @@ func (r *rig) sees(n int, ds ...*Dispatcher) {
 type peer struct {
 	r    *rig
 	id   subjects.WorkerID
+	nc   *nats.Conn
 	sub  *nats.Subscription
 	mu   sync.Mutex // guards what follows
 	rep  subjects.WorkerReport
@@ -100,11 +101,15 @@ func (r *rig) worker(id string, slots int, shape ...func(*subjects.WorkerReport)
 	for _, s := range shape {
 		s(&p.rep)
 	}
-	sub, err := r.bus.Dial().Subscribe(subjects.Worker(p.id), p.heard)
+	nc := r.bus.Dial()
+	sub, err := nc.Subscribe(subjects.Worker(p.id), p.heard)
+	if err == nil {
+		err = nc.FlushWithContext(r.ctx()) // its report goes another way and must not come first
+	}
 	if err != nil {
 		r.Fatal(err)
 	}
-	p.sub = sub
+	p.nc, p.sub = nc, sub
 	p.report()
 	return p
 }
@@ -124,7 +129,7 @@ func (p *peer) report() {
 // die goes away without a word.
 func (p *peer) die() {
 	p.r.Helper()
-	if err := p.sub.Unsubscribe(); err != nil {
+	if err := errors.Join(p.sub.Unsubscribe(), p.nc.FlushWithContext(p.r.ctx())); err != nil {
 		p.r.Fatal(err)
 	}
 }
