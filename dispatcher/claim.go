@@ -120,7 +120,7 @@ func (c *claim) attach(ctx context.Context, was held) (held, error) {
 		return held{}, forbidden(was)
 	}
 	rec := c.restored(was)
-	if !c.req.Shown { // the connection was given a token of its own, which is the session's from now on
+	if !c.req.Shown && c.req.Options.Token != "" { // the connection was given a token of its own, which is the session's from now on
 		rec.Options.Token = c.req.Options.Token
 	}
 	rec.Attach++

@@ -14,6 +14,7 @@ import (
 // not answer counts as one that refuses, with the code worker_gone or worker_silent,
 // which stay inside this package.
 func (c *claim) offer(ctx context.Context, h held) (*subjects.Error, error) {
+	asked := time.Now()
 	wait, cancel := context.WithTimeout(ctx, c.d.cfg.AssignWait)
 	defer cancel()
 	reason := c.reason
@@ -30,6 +31,8 @@ func (c *claim) offer(ctx context.Context, h held) (*subjects.Error, error) {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		refused = subjects.Errorf(subjects.MoveGone, "nobody answers for worker %s", h.Worker)
+	case err != nil && time.Since(asked) > 2*c.d.cfg.AssignWait:
+		return nil, err // it was this dispatcher that slept: the record tells what became of it
 	case err != nil && (ctx.Err() != nil || wait.Err() == nil || !c.d.nc.IsConnected()):
 		return nil, err // this dispatcher's fault or the bus's, not the worker's
 	case err != nil:

@@ -39,8 +39,8 @@ func (d *Dispatcher) check(ctx context.Context, req subjects.ClaimRequest) error
 		if req.After == 0 {
 			return nil // it has nothing of the life that was, so it may have been another's
 		}
-		if access, err = d.lastAccess(ctx, req.Session); err != nil {
-			return err
+		if access, err = d.lastAccess(ctx, req.Session); err != nil || access == (subjects.Access{}) {
+			return err // unknown: nothing of it is delivered, so there is nothing to refuse
 		}
 	}
 	if !req.Permitted(access) {
@@ -49,7 +49,7 @@ func (d *Dispatcher) check(ctx context.Context, req subjects.ClaimRequest) error
 	return nil
 }
 
-// lastAccess is who may read the end of a life that is over.
+// lastAccess is who may read the end of a life that is over, empty where that is unknown.
 func (d *Dispatcher) lastAccess(ctx context.Context, id subjects.SessionID) (subjects.Access, error) {
 	m, err := d.results.GetLastMsgForSubject(ctx, subjects.Result(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

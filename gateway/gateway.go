@@ -218,6 +218,10 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("Invalid sessionId: %v", err)})
 		return
 	}
+	if !g.open.Load() {
+		g.refuse(w, dialect.Refusal{Status: http.StatusServiceUnavailable, Text: "gateway is not accepting sessions: try another"})
+		return
+	}
 	creds, refusal := g.credentials(r)
 	if refusal != nil {
 		g.refuse(w, *refusal)

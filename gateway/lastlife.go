@@ -67,8 +67,8 @@ func findLastLife(ctx context.Context, results jetstream.Stream, id subjects.Ses
 	return l, nil
 }
 
-// resumeFrom delivers what a client lacks of a life that is over, its end included. A
-// life of which the bus knows no end is gone: after its finals another begins.
+// resumeFrom delivers what a client lacks of a life that is over, its end included. Of a
+// life whose end is not in the log nobody can tell who may read it: another one begins.
 func (s *session) resumeFrom(ctx context.Context, l lastLife) {
 	switch {
 	case s.phase != claiming:
@@ -76,10 +76,10 @@ func (s *session) resumeFrom(ctx context.Context, l lastLife) {
 	case l.err != nil:
 		s.close(endBus.because(l.err.Error()))
 		return
-	case l.seq == 0:
+	case l.ended == nil, l.ended.Access == subjects.Access{}: // there is none, or nobody can tell whose it was
 		s.beginAnew(ctx)
 		return
-	case l.ended != nil && !s.claimRequest(subjects.ReasonResume).Permitted(l.ended.Access):
+	case !s.claimRequest(subjects.ReasonResume).Permitted(l.ended.Access):
 		if s.after > 0 {
 			s.close(endForbidden)
 		} else { // the id is used again, and its new life ended before it began
@@ -92,35 +92,21 @@ func (s *session) resumeFrom(ctx context.Context, l lastLife) {
 	s.stamp = subjects.Stamp{Life: l.life}
 	s.tail.place(s.cursorWithin(l.begin, l.seq))
 	s.tail.seen = l.seq
-	if l.ended != nil {
-		for n, name := range l.ended.Names {
-			s.byNum[n] = name
-		}
-		s.over, s.closing = true, endDone
-		s.clock.end = time.Now().Add(s.srv.cfg.EndWait)
-		s.tail.cursor = min(s.tail.cursor, l.seq-1) // its end is always told
+	s.tail.cursor = min(s.tail.cursor, l.seq-1) // its end is always told
+	for n, name := range l.ended.Names {
+		s.byNum[n] = name
 	}
-	if !s.tail.behind() {
-		s.pastRead(ctx)
-		return
-	}
+	s.over, s.closing = true, endDone
+	s.clock.end = time.Now().Add(s.srv.cfg.EndWait)
 	s.readMissed(ctx)
-}
-
-// pastRead goes on after the finals of a life that has no end.
-func (s *session) pastRead(ctx context.Context) {
-	if s.over || s.tail.behind() {
-		return
-	}
-	if s.past = false; s.away && len(s.held) == 0 {
-		s.close(endDone) // nobody is left to begin a life for
-		return
-	}
-	s.beginAnew(ctx)
 }
 
 // beginAnew opens another life where there is none to resume.
 func (s *session) beginAnew(ctx context.Context) {
+	if s.away && len(s.held) == 0 {
+		s.close(endDone) // nobody is left to begin it for
+		return
+	}
 	s.resume, s.after = false, 0
 	s.stamp, s.tail, s.nonce = subjects.Stamp{}, tail{}, freshNonce()
 	s.startClaim(ctx, subjects.ReasonOpen)

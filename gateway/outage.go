@@ -44,6 +44,9 @@ func (s *session) refuseMore(ev dialect.Event) {
 func (s *session) graceOver(now time.Time) bool {
 	if s.busAway() {
 		s.clock.grace = now.Add(s.srv.cfg.Grace)
+		if s.clock.outage.IsZero() {
+			s.clock.outage = now.Add(outageBound)
+		}
 		return false
 	}
 	return true

@@ -282,6 +282,7 @@ func (s *session) move(ctx context.Context, reason string) {
 // flow sends what may be sent now, or a little later if frames are to share messages.
 func (s *session) flow(now time.Time) {
 	if s.phase != streaming || s.busAway() {
+		s.unshare() // its clock would strike for ever
 		return
 	}
 	if share := s.srv.cfg.Share; share > 0 && !s.over && s.onlyFresh() {
@@ -293,10 +294,7 @@ func (s *session) flow(now time.Time) {
 			return
 		}
 	}
-	if !s.clock.share.IsZero() {
-		s.clock.share = time.Time{}
-		s.mail.hush(false)
-	}
+	s.unshare()
 	for {
 		out, ok := s.snd.pop()
 		if !ok {
@@ -307,6 +305,14 @@ func (s *session) flow(now time.Time) {
 	}
 	if want := now.Add(beatEvery); s.clock.beat.IsZero() {
 		s.clock.beat = want
+	}
+}
+
+// unshare lets no frame wait for others any more.
+func (s *session) unshare() {
+	if !s.clock.share.IsZero() {
+		s.clock.share = time.Time{}
+		s.mail.hush(false)
 	}
 }
 

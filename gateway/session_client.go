@@ -99,10 +99,6 @@ func (s *session) readMissed(ctx context.Context) {
 func (s *session) repaired(ctx context.Context, r repair) {
 	if r.done {
 		s.tail.reading = false
-		if s.past && r.err == nil {
-			s.pastRead(ctx)
-			return
-		}
 		if r.err != nil {
 			s.grumble("results not read", r.err)
 		}

@@ -33,6 +33,10 @@ func (s *session) expect(ctx context.Context, c control, now time.Time) {
 func (s *session) askToYield(ctx context.Context, now time.Time) {
 	s.clock.hand = now.Add(handBound)
 	s.yield(now)
+	if s.detached { // it has said its last
+		s.clock.hand = now
+		return
+	}
 	attach := s.attach.Load()
 	if subject := s.probes[attach]; subject != "" {
 		s.running.Go(func() { s.probeGateway(ctx, attach, subject) })
