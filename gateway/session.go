@@ -15,6 +15,7 @@ import (
 
 const (
 	doubtBound   = 2 * time.Second        // for a client's first sign of life, before its id is claimed all the same
+	coverBound   = 3 * time.Second        // for results of what a worker has received from a gateway that yields
 	inboxRoom    = 512                    // messages that wait for the session's loop; beyond it the results are read from the store
 	beatEvery    = time.Second            // a quiet gateway repeats its last number
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
@@ -86,6 +87,7 @@ type session struct {
 	over     bool   // the client says nothing more: the session's end is numbered, or will be
 	stopping bool   // this gateway stops, the session goes on elsewhere
 	turned   bool   // the client was turned away because the bus is
+	covering bool   // all is received by the worker, its results are awaited
 	yielding bool   // a later connection has the session, ours sends what it has
 	unread   bool   // the socket's reader has ended
 	hurry    bool   // the time for an orderly leave is up

@@ -104,6 +104,9 @@ func (s *session) yield() {
 	for _, ev := range s.mail.fetch() { // read already: it counts
 		s.event(ev)
 	}
+	if !s.over {
+		s.take(dialect.Event{Kind: dialect.Flush}) // so that what was spoken is covered soon
+	}
 	s.yielding = true
 	s.log.Info("a later connection has the session")
 	s.out.finish(endSuperseded)
@@ -114,14 +117,22 @@ func (s *session) yield() {
 	s.flow(now)
 }
 
-// yielded ends a session that yields once the worker has everything. The socket's
-// reader speaks first if it can: the client may have said goodbye before it came back.
+// yielded ends a session that yields once the worker has everything and results cover it:
+// until then its worker may die, and nobody else could send it again. What is received
+// is waited for no longer than coverBound. The socket's reader speaks first if it can:
+// the client may have said goodbye before it came back.
 func (s *session) yielded() {
 	switch {
 	case s.phase == done:
 		return
 	case s.hurry:
 	case !s.snd.drained(), !s.unread:
+		return
+	case s.snd.uncoveredTo(s.snd.last()) > 0:
+		if !s.covering {
+			s.covering = true
+			s.clock.leave = time.Now().Add(coverBound)
+		}
 		return
 	}
 	s.publish(subjects.Envelope{Kind: subjects.KindDetach, N: s.snd.last()}, nil)

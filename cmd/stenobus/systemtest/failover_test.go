@@ -328,3 +328,26 @@ func TestDispatcherHangs(t *testing.T) {
 	}
 	link.Thaw()
 }
+
+// A client comes back elsewhere while its gateway lives, and then its worker dies before
+// the utterance is over: the first gateway kept what it had sent until results covered it.
+func TestWorkerDiesAfterAHandOver(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	first := s.worker(worker.Config{ID: "w1", IdleCommit: time.Minute, TurnLimit: time.Minute})
+	gw, other := s.gateway(gateway.Config{}), s.gateway(gateway.Config{})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 30) // no final of its own: tally makes one of 50
+	c.settle()
+	back := dial(t, other, named("room"))
+	back.until("the session is handed over", func() bool { return back.note("resumed", "") != nil })
+	s.worker(worker.Config{ID: "w2"})
+	first.kill()
+	back.start("a")
+	back.speak("a", 30)
+	back.end()
+	back.closed()
+	s.ledgerOf("room", 60)
+}
