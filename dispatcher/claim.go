@@ -103,7 +103,7 @@ func (c *claim) begin(ctx context.Context, was held) (held, error) {
 		return held{}, c.refusal()
 	}
 	h, err := c.own(ctx, was, subjects.Record{
-		Stamp: subjects.Stamp{Epoch: 1, Attach: 1}, Session: c.req.Session, Options: c.req.Options,
+		Stamp: subjects.Stamp{Epoch: 1, Attach: 1}, Session: c.req.Session, Joined: now(), Options: c.req.Options,
 	}, w, subjects.ReasonOpen)
 	if err == nil {
 		c.begun, c.attached, c.reason = true, true, ""
@@ -119,18 +119,36 @@ func (c *claim) attach(ctx context.Context, was held) (held, error) {
 	if !c.req.Permitted(was.Options.Access) {
 		return held{}, forbidden(was)
 	}
+	if c.overtakenByClient(was) {
+		return held{}, subjects.Errorf(subjects.CodeSuperseded, "the client has left and is back on another connection, at attach %d", was.Attach)
+	}
 	rec := c.restored(was)
 	if !c.req.Shown && c.req.Options.Token != "" { // the connection was given a token of its own, which is the session's from now on
 		rec.Options.Token = c.req.Options.Token
 	}
 	rec.Attach++
 	rec.Nonce, rec.Gateway, rec.Probe = c.req.Nonce, c.req.Gateway, c.req.Probe
+	rec.Joined = now()
 	h, err := c.d.store.write(ctx, was, rec)
 	if err == nil {
 		c.attached, c.reason = true, subjects.ReasonResume
 	}
 	return h, err
 }
+
+// overtakenByClient tells whether the claim is of a connection that is gone, and a later
+// one has the session. The two times are of two clocks: where these differ by more than
+// a client needs to come back, the session goes to the wrong one, which then ends.
+func (c *claim) overtakenByClient(was held) bool {
+	came, err := time.Parse(time.RFC3339Nano, c.req.Came)
+	if err != nil {
+		return false
+	}
+	joined, err := time.Parse(time.RFC3339Nano, was.Joined)
+	return err == nil && joined.After(came)
+}
+
+func now() string { return time.Now().UTC().Format(time.RFC3339Nano) }
 
 // restored is a record with its options. One that a worker of version 0.1 brought back
 // has none: they come back with the claim.
@@ -207,7 +225,7 @@ func (c *claim) replacement(rec subjects.Record) (subjects.WorkerID, bool) {
 func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjects.WorkerID, reason string) (held, error) {
 	rec.Worker, rec.Reason, rec.Why = w, reason, c.why
 	rec.Nonce, rec.Gateway, rec.Probe = c.req.Nonce, c.req.Gateway, c.req.Probe
-	rec.Since = time.Now().UTC().Format(time.RFC3339Nano)
+	rec.Since = now()
 	h, err := c.d.store.write(ctx, was, rec)
 	if err != nil {
 		c.unreserve()

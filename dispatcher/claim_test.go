@@ -46,6 +46,30 @@ func TestAttach(t *testing.T) {
 	r.refused(r.claim(moved(open("s", "n1"), first, subjects.MoveGone)).Error, subjects.CodeSuperseded)
 }
 
+// A client has left while its claim was asked again, and is back elsewhere already.
+func TestClaimOfClientThatLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{})
+	w := r.worker("w1", 5)
+	r.sees(1, d)
+	stamp := func(ago time.Duration) string { return time.Now().Add(-ago).UTC().Format(time.RFC3339Nano) }
+	first := r.granted(open("s", "n1"))
+
+	before := open("s", "n2")
+	before.Came = stamp(time.Minute)
+	r.refused(r.claim(before).Error, subjects.CodeSuperseded)
+	same(r, "record", r.record(d, "s").Stamp, first.Stamp)
+
+	after := open("s", "n3") // it came later, said something and left: that is heard
+	after.Came = stamp(-time.Second)
+	same(r, "attach", r.granted(after).Attach, 2)
+
+	fresh := open("other", "n4") // nobody has it: what it said is heard
+	fresh.Came = stamp(time.Minute)
+	same(r, "worker", r.granted(fresh).Worker, w.id)
+}
+
 func TestEndedLifeBeginsAnother(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, subjects.BusConfig{})

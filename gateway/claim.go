@@ -33,6 +33,9 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 	var told time.Time
 	for {
 		req.Sent = time.Now().UTC().Format(time.RFC3339Nano)
+		if s.absent.Load() && !req.Moves() {
+			req.Came = s.began.UTC().Format(time.RFC3339Nano)
+		}
 		reply, err := s.srv.ask(ctx, subjects.Claim, req)
 		var refusal *subjects.Error
 		if errors.As(err, &refusal) && refusal.Code == subjects.CodeLate && !req.Insist {

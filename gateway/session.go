@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,6 +51,7 @@ type session struct {
 	lives   chan lastLife
 	deleted chan struct{} // the record is gone
 	ponged  chan struct{} // closed when the client has answered a ping
+	absent  atomic.Bool   // the client's connection has ended; read by a claim under way
 
 	// The client; nil while it is away.
 	conv   dialect.Conversation
@@ -292,6 +294,7 @@ func (s *session) hangup(ctx context.Context, err error) {
 	}
 	s.out.cut(endDone) // nobody reads any more
 	s.unread = true
+	s.absent.Store(true)
 	s.srv.clientLeft(s)
 	if s.yielding {
 		if hangupOf(err) == hangupClean { // it ended this life before it began another

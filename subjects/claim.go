@@ -38,6 +38,7 @@ type ClaimRequest struct {
 
 	Sent   string `json:"sent,omitempty"`   // when the gateway asked, RFC 3339; a dispatcher that slept finds old claims before it
 	Insist bool   `json:"insist,omitempty"` // this gateway was told late: its clock differs, and it still asks
+	Came   string `json:"came,omitempty"`   // only if the client has left by now: when it had come, RFC 3339; it takes nothing from a later one
 }
 
 // Permitted tells whether the claim may attach to a life with this access.
@@ -140,14 +141,15 @@ func Errorf(code, format string, args ...any) *Error {
 type Record struct {
 	V       int       `json:"v"`
 	Stamp             // Life 0: this value created the record, its revision is the life
-	Nonce   string    `json:"nonce"`           // of the attach
-	Session SessionID `json:"session"`         // as the client wrote it; the key is its token
-	Gateway string    `json:"gateway"`         // of the attach
-	Probe   string    `json:"probe,omitempty"` // of the gateway
-	Worker  WorkerID  `json:"worker"`          // of the epoch
-	Reason  string    `json:"reason"`          // why the epoch began
-	Why     string    `json:"why,omitempty"`   // how its worker was chosen, for people; at most MaxWhy bytes
-	Since   string    `json:"since"`           // when, RFC 3339
+	Nonce   string    `json:"nonce"`            // of the attach
+	Session SessionID `json:"session"`          // as the client wrote it; the key is its token
+	Gateway string    `json:"gateway"`          // of the attach
+	Probe   string    `json:"probe,omitempty"`  // of the gateway
+	Worker  WorkerID  `json:"worker"`           // of the epoch
+	Reason  string    `json:"reason"`           // why the epoch began
+	Why     string    `json:"why,omitempty"`    // how its worker was chosen, for people; at most MaxWhy bytes
+	Since   string    `json:"since"`            // when, RFC 3339
+	Joined  string    `json:"joined,omitempty"` // when the attach was granted, RFC 3339
 	Options Options   `json:"options"`
 }
 
