@@ -7,7 +7,8 @@ import (
 )
 
 // renew starts the expiry of a session's record anew, for the owner that it names. A
-// record that is not there, though nobody ended the session, is written again.
+// record that is not there, though nobody ended the session, is written again: not one
+// of a life that the results log knows to be over, for requests may come late.
 func (d *Dispatcher) renew(ctx context.Context, req subjects.KeepRequest) error {
 	return retry(ctx, func() error {
 		was, err := d.store.read(ctx, req.Session)
@@ -23,6 +24,9 @@ func (d *Dispatcher) renew(ctx context.Context, req subjects.KeepRequest) error 
 		case was.ended && was.rev > req.Life:
 			return subjects.Errorf(subjects.CodeSuperseded, "life %d of the session has ended", req.Life)
 		default:
+			if err := d.lives(ctx, req); err != nil {
+				return err
+			}
 			rec = subjects.Record{
 				Stamp: req.Stamp, Session: req.Session, Worker: req.Worker,
 				Reason: subjects.ReasonResume, Options: req.Options,
@@ -31,6 +35,18 @@ func (d *Dispatcher) renew(ctx context.Context, req subjects.KeepRequest) error 
 		_, err = d.store.write(ctx, was, rec)
 		return err
 	})
+}
+
+// lives refuses a life that has ended, or that another one followed, by the results log.
+func (d *Dispatcher) lives(ctx context.Context, req subjects.KeepRequest) error {
+	last, _, err := d.lastResult(ctx, req.Session)
+	switch {
+	case err != nil:
+		return err
+	case last.Life > req.Life, last.Life == req.Life && last.Kind == subjects.KindEnded:
+		return subjects.Errorf(subjects.CodeSuperseded, "life %d of the session has ended", req.Life)
+	}
+	return nil
 }
 
 // end deletes a session's record, for the owner that it names. That it is not there

@@ -112,6 +112,34 @@ func TestEndLeavesNothing(t *testing.T) {
 	})
 }
 
+// A dispatcher that hung renews late: the record of a life that is over stays gone.
+func TestLateRenewalBringsNothingBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{})
+	r.worker("a", 5)
+	r.sees(1, d)
+	for _, kind := range []subjects.Kind{subjects.KindEnded, subjects.KindOwner} {
+		id := "s-" + string(kind)
+		got := r.granted(open(id, "n"))
+		if err := d.store.kv.Purge(r.ctx(), subjects.SessionID(id).Token(), jetstream.PurgeTTL(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		subjectstest.Eventually(t, "the tombstone expires", func() bool {
+			h, err := d.store.read(r.ctx(), subjects.SessionID(id))
+			return err == nil && !h.there && !h.ended
+		})
+		last := subjects.Envelope{Kind: kind, Stamp: got.Stamp}
+		if kind == subjects.KindOwner { // of the next life
+			last.Life++
+		}
+		if _, err := d.js.PublishMsg(r.ctx(), last.Msg(subjects.Result(subjects.SessionID(id)), []byte("{}"))); err != nil {
+			t.Fatal(err)
+		}
+		r.refused(r.keep(subjects.ClaimRenew, subjects.SessionID(id), got), subjects.CodeSuperseded)
+	}
+}
+
 func TestOnlyTheOwnerKeeps(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, subjects.BusConfig{})

@@ -51,22 +51,32 @@ func (d *Dispatcher) check(ctx context.Context, req subjects.ClaimRequest) error
 
 // lastAccess is who may read the end of a life that is over, empty where that is unknown.
 func (d *Dispatcher) lastAccess(ctx context.Context, id subjects.SessionID) (subjects.Access, error) {
-	m, err := d.results.GetLastMsgForSubject(ctx, subjects.Result(id))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return subjects.Access{}, nil
+	e, data, err := d.lastResult(ctx, id)
+	if err != nil || e.Kind != subjects.KindEnded {
+		return subjects.Access{}, err // what it is, the claim will tell
 	}
-	if err != nil {
-		return subjects.Access{}, fmt.Errorf("read the results log: %w", err)
-	}
-	var e subjects.Envelope
-	if e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}) != nil || e.Kind != subjects.KindEnded {
-		return subjects.Access{}, nil // what it is, the claim will tell
-	}
-	ended, err := subjects.Decode[subjects.Ended](e.Kind, m.Data)
+	ended, err := subjects.Decode[subjects.Ended](e.Kind, data)
 	if err != nil {
 		return subjects.Access{}, subjects.Errorf(subjects.CodeInternal, "%v", err)
 	}
 	return ended.Access, nil
+}
+
+// lastResult is the last message of a session's results log, the zero Envelope where
+// there is none or it can't be read.
+func (d *Dispatcher) lastResult(ctx context.Context, id subjects.SessionID) (subjects.Envelope, []byte, error) {
+	m, err := d.results.GetLastMsgForSubject(ctx, subjects.Result(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return subjects.Envelope{}, nil, nil
+	}
+	if err != nil {
+		return subjects.Envelope{}, nil, fmt.Errorf("read the results log: %w", err)
+	}
+	var e subjects.Envelope
+	if e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}) != nil {
+		return subjects.Envelope{}, nil, nil
+	}
+	return e, m.Data, nil
 }
 
 func forbidden(was held) *subjects.Error {

@@ -42,12 +42,21 @@ func (s *session) refuseMore(ev dialect.Event) {
 // graceOver ends a session whose client did not come back, unless it had no chance to
 // because the bus was away.
 func (s *session) graceOver(now time.Time) bool {
-	if s.busAway() {
+	if s.waitsForBus(now) {
 		s.clock.grace = now.Add(s.srv.cfg.Grace)
-		if s.clock.outage.IsZero() {
-			s.clock.outage = now.Add(outageBound)
-		}
 		return false
+	}
+	return true
+}
+
+// waitsForBus tells whether the bus is away, so that nothing can be concluded from what
+// did not come. It is not waited for for ever.
+func (s *session) waitsForBus(now time.Time) bool {
+	if !s.busAway() {
+		return false
+	}
+	if s.clock.outage.IsZero() {
+		s.clock.outage = now.Add(outageBound)
 	}
 	return true
 }

@@ -345,7 +345,8 @@ func (s *session) close(why end) {
 	}
 	s.srv.metrics.ends.WithLabelValues(why.code).Inc()
 	s.srv.metrics.replayed.Add(float64(sum(s.snd.replayed)))
-	s.log.Info("session closed", "code", why.code, "why", why.text, "numbers", s.snd.last(), "sent_again", sum(s.snd.replayed))
+	s.log.Info("session closed", "code", why.code, "why", why.text, "numbers", s.snd.last(), "sent_again", sum(s.snd.replayed),
+		"uncovered", s.snd.uncoveredTo(s.snd.last()))
 	s.out.finish(why)
 }
 

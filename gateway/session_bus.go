@@ -184,6 +184,9 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 	case e.Life > s.stamp.Life:
 		s.close(endSuperseded)
 		return
+	case e.Life == s.stamp.Life && e.Attach > s.stamp.Attach && e.Epoch > s.stamp.Epoch:
+		s.close(endSuperseded) // its worker listens to us no more
+		return
 	case e.Life == s.stamp.Life && e.Attach > s.stamp.Attach:
 		s.yield()
 		return

@@ -57,7 +57,11 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 		}
 	}
 	if due(s.clock.doubt, now) {
-		s.present(ctx) // it can't answer pings, it seems
+		if now.Sub(s.clock.doubt) > doubtBound/4 { // it was this process that slept
+			s.clock.doubt = now.Add(doubtBound)
+		} else {
+			s.present(ctx) // it can't answer pings, it seems
+		}
 	}
 	if due(s.clock.outage, now) {
 		s.clock.outage = time.Time{}
@@ -70,7 +74,9 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 	if due(s.clock.socket, now) {
 		s.clock.socket, s.unread = time.Time{}, true
 	}
-	if due(s.clock.end, now) {
+	if due(s.clock.end, now) && s.waitsForBus(now) {
+		s.clock.end = now.Add(s.srv.cfg.EndWait)
+	} else if due(s.clock.end, now) {
 		s.clock.end = time.Time{}
 		s.tell(dialect.Note{Event: dialect.EventError, Code: endLate.code, Message: endLate.text})
 		s.close(endLate)
@@ -112,24 +118,26 @@ func (s *session) leave(now time.Time) {
 	if s.over { // its end is on the way, wait for that
 		return
 	}
-	if s.away || s.phase != streaming {
+	if s.heldFrames() == 0 && s.snd.uncoveredTo(s.snd.last()) == 0 {
 		s.goodbye()
 		return
 	}
-	for _, f := range s.feeds {
-		if f.number != 0 {
-			s.snd.push(entry{kind: subjects.KindFlush, source: f.number})
-		}
-	}
+	s.take(dialect.Event{Kind: dialect.Flush})
 	s.leaveAt = s.snd.last()
 	s.flow(now)
 }
 
-// left looks whether what had been spoken when leave began is covered.
+// left looks whether what had been spoken when leave began is covered. What no worker
+// has yet is waited for as well.
 func (s *session) left() {
 	switch {
 	case s.over || s.phase == done:
-	case s.snd.uncoveredTo(s.leaveAt) == 0 && s.snd.drained(), s.hurry:
+	case s.hurry:
+		s.goodbye()
+	case !s.numbered: // it is held
+	case s.leaveAt == 0:
+		s.leaveAt = s.snd.last()
+	case s.snd.uncoveredTo(s.leaveAt) == 0 && s.snd.drained():
 		s.goodbye()
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"stenobus/subjects"
+	"stenobus/subjects/safeguard"
 )
 
 const (
@@ -55,9 +56,18 @@ type sourceState struct {
 	gone bool // it stopped
 }
 
-// read reads what the log has of a life since a moment (zero: all of it). It returns
-// nothing where there is no log, and what it has got where the log fails in between.
-func (l *audioLog) read(ctx context.Context, id subjects.SessionID, life uint64, since time.Time) (passage, error) {
+// wanted says what a session needs of the log: a life's messages from a number on, and
+// of these the audio that no result covers.
+type wanted struct {
+	life    uint64
+	from    uint64            // numbers below were taken
+	covered map[uint32]uint64 // by source; not changed meanwhile
+	since   time.Time         // zero: from its beginning
+}
+
+// read reads what the log has. It returns nothing where there is no log, and what it
+// has got where the log fails in between.
+func (l *audioLog) read(ctx context.Context, id subjects.SessionID, want wanted) (passage, error) {
 	if l.isAbsent() {
 		return passage{}, nil
 	}
@@ -69,10 +79,10 @@ func (l *audioLog) read(ctx context.Context, id subjects.SessionID, life uint64,
 	case <-ctx.Done():
 		return passage{}, context.Cause(ctx)
 	}
-	got := newGathering(life)
+	got := newGathering(want)
 	try := func() (struct{}, error) {
-		got = newGathering(life)
-		err := l.gather(ctx, id, since, got)
+		got = newGathering(want)
+		err := l.gather(ctx, id, got)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			l.noteAbsent()
 			return struct{}{}, nil
@@ -96,12 +106,12 @@ func (l *audioLog) noteAbsent() {
 }
 
 // gather reads the session's messages page by page, as many as there are when it begins.
-func (l *audioLog) gather(ctx context.Context, id subjects.SessionID, since time.Time, into *gathering) error {
+func (l *audioLog) gather(ctx context.Context, id subjects.SessionID, into *gathering) error {
 	cfg := jetstream.ConsumerConfig{
 		FilterSubject: subjects.Frames(id), AckPolicy: jetstream.AckNonePolicy,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: 5 * time.Second,
 	}
-	if !since.IsZero() {
+	if since := into.since; !since.IsZero() {
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
 	c, err := l.js.CreateConsumer(ctx, subjects.AudioStream, cfg)
@@ -120,12 +130,24 @@ func (l *audioLog) gather(ctx context.Context, id subjects.SessionID, since time
 		switch {
 		case err != nil:
 			return fmt.Errorf("read the audio log: %w", err)
-		case got < int(n): // the rest is too old by now
-			return nil
-		case into.bytes > readBytes:
-			return fmt.Errorf("read the audio log: more than %d bytes are not covered", readBytes)
+		case got < int(n):
+			return l.shortPage(ctx, c)
+		case into.bytes > readBytes: // it would be as much again
+			return backoff.Permanent(fmt.Errorf("read the audio log: more than %d bytes are not covered", readBytes))
 		}
 		left -= n
+	}
+	return nil
+}
+
+// shortPage tells a log whose oldest messages have aged out meanwhile from one that is slow.
+func (l *audioLog) shortPage(ctx context.Context, c jetstream.Consumer) error {
+	info, err := c.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read the audio log: %w", err)
+	}
+	if info.NumPending > 0 {
+		return fmt.Errorf("read the audio log: %d messages did not come within %v", info.NumPending, readPageWait)
 	}
 	return nil
 }
@@ -150,16 +172,16 @@ func (l *audioLog) page(ctx context.Context, c jetstream.Consumer, n int, into *
 // gathering collects one life's messages in the order of the log, in which messages
 // that were sent again, or by another gateway, come later than their numbers say.
 type gathering struct {
-	life   uint64
+	wanted
 	items  []arrival
 	states []sourceState
 	tops   map[uint64]uint64 // by attach: the highest number that its gateway spoke of
 	first  map[uint64]uint64 // by attach: the lowest number that its gateway gave out
-	bytes  int
+	bytes  int               // of audio
 }
 
-func newGathering(life uint64) *gathering {
-	return &gathering{life: life, tops: map[uint64]uint64{}, first: map[uint64]uint64{}}
+func newGathering(want wanted) *gathering {
+	return &gathering{wanted: want, tops: map[uint64]uint64{}, first: map[uint64]uint64{}}
 }
 
 // add takes one message of the log. What is not of this life, or not readable, was
@@ -198,8 +220,24 @@ func (g *gathering) add(header nats.Header, data []byte) {
 	if f, ok := g.first[e.Attach]; e.Kind != subjects.KindSkip && (!ok || e.N < f) { // a skip may speak of another gateway's numbers
 		g.first[e.Attach] = e.N
 	}
+	if e.Kind == subjects.KindFrames && g.needless(a) {
+		a.payload = nil // its numbers are enough
+	}
 	g.items = append(g.items, a)
-	g.bytes += len(data)
+	g.bytes += len(a.payload)
+}
+
+// needless tells whether nobody will hear a message's audio again.
+func (g *gathering) needless(a arrival) bool {
+	if safeguard.DuplicatesOff {
+		return false
+	}
+	for i, f := range a.envelope.Frames {
+		if n := a.n + uint64(i); n >= g.from && n > g.covered[f.Source] {
+			return false
+		}
+	}
+	return true
 }
 
 func (g *gathering) note(attach, n uint64) { g.tops[attach] = max(g.tops[attach], n) }
@@ -246,7 +284,7 @@ func (a arrival) until(n uint64) arrival {
 		for _, f := range a.envelope.Frames[:k] {
 			size += f.Size
 		}
-		a.envelope.Frames, a.payload = a.envelope.Frames[:k], a.payload[:size]
+		a.envelope.Frames, a.payload = a.envelope.Frames[:k], a.payload[:min(size, len(a.payload))]
 	}
 	a.to = n
 	return a

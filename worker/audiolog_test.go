@@ -59,7 +59,7 @@ func speaker(n uint32, language string) subjects.Source {
 }
 
 func gathered(msgs ...*nats.Msg) passage {
-	g := newGathering(7)
+	g := newGathering(wanted{life: 7})
 	for _, m := range msgs {
 		g.add(m.Header, m.Data)
 	}
@@ -179,7 +179,7 @@ func TestReadAudioLog(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), subjectstest.Wait)
 	defer cancel()
 	l := newAudioLog(js)
-	if p, err := l.read(ctx, "s", 7, time.Time{}); err != nil || len(p.items) > 0 || !l.isAbsent() {
+	if p, err := l.read(ctx, "s", wanted{life: 7}); err != nil || len(p.items) > 0 || !l.isAbsent() {
 		t.Errorf("without a log: %+v, %v, absent %v", p, err, l.isAbsent())
 	}
 	if err := subjects.EnsureAudio(ctx, js, subjects.BusConfig{}); err != nil {
@@ -204,11 +204,15 @@ func TestReadAudioLog(t *testing.T) {
 		info, err := stream.Info(ctx)
 		return err == nil && info.State.Msgs == 2*n
 	})
-	p, err := l.read(ctx, "s", 7, time.Time{})
+	p, err := l.read(ctx, "s", wanted{life: 7})
 	if err != nil || len(p.items) != n || p.top != n {
 		t.Errorf("read %d of %d messages, top %d, %v", len(p.items), n, p.top, err)
 	}
-	if p, err = l.read(ctx, "s", 7, time.Now().Add(time.Minute)); err != nil || len(p.items) != 0 {
+	p, err = l.read(ctx, "s", wanted{life: 7, covered: map[uint32]uint64{1: n - 1}})
+	if err != nil || len(p.items) != n || p.items[n-2].payload != nil || p.items[n-1].payload == nil {
+		t.Errorf("read %d of %d messages, of which the last is not covered, %v", len(p.items), n, err)
+	}
+	if p, err = l.read(ctx, "s", wanted{life: 7, since: time.Now().Add(time.Minute)}); err != nil || len(p.items) != 0 {
 		t.Errorf("read %d messages of the future, %v", len(p.items), err)
 	}
 	info, err := stream.Info(ctx)

@@ -54,8 +54,10 @@ func (s *session) read(ctx context.Context, until uint64, then func(context.Cont
 	r := &recall{found: make(chan passage, 1), until: until, then: []func(context.Context, passage){then}}
 	s.after.recall = r
 	s.clock.alive = time.Now().Add(ackWait)
+	want := wanted{life: s.own.Life, from: s.recv.next, covered: s.covered}
 	s.running.Go(func() {
-		p, err := s.w.audio.read(ctx, s.id, s.own.Life, s.readSince(ctx))
+		want.since = s.readSince(ctx)
+		p, err := s.w.audio.read(ctx, s.id, want)
 		if err != nil && ctx.Err() == nil {
 			s.w.grumble(s.log, "the audio log could not be read to its end", err)
 		}
@@ -177,6 +179,44 @@ func (s *session) gaps(a subjects.Announce) bool {
 	return false
 }
 
+// miss accounts for frames that were numbered before an announcing gateway began and of
+// which neither a result nor the audio log has a trace: who had them is gone.
+func (s *session) miss(ctx context.Context, a subjects.Announce) {
+	for source, n := range a.Before {
+		if s.covered[source] >= a.First {
+			continue // results go by source in order, and they are further
+		}
+		have := s.taken[source] + s.heldBefore(a.First, source)
+		if n <= have {
+			continue
+		}
+		lost := n - have
+		s.taken[source] += lost
+		s.log.Warn("audio is missing", "source", source, "frames", lost, "reason", subjects.RefusedLost)
+		s.append(ctx, markEntry(coverage{
+			source: source, first: s.covered[source], last: s.covered[source], packet: -1,
+			refused: map[string]uint64{subjects.RefusedLost: lost},
+		}))
+	}
+}
+
+// heldBefore is how many frames of a source wait here to be taken, of numbers below n.
+func (s *session) heldBefore(n uint64, source uint32) (frames uint64) {
+	next := s.recv.next
+	for _, a := range s.recv.held { // they may overlap
+		for i, f := range a.envelope.Frames {
+			number := a.n + uint64(i)
+			if number < next || number >= n {
+				continue
+			}
+			if next = number + 1; f.Source == source && number > s.covered[source] {
+				frames++
+			}
+		}
+	}
+	return frames
+}
+
 // takeOver makes the attach that has waited longest the session's, though the gateway
 // before it went without a word: what only that one could send again is read first.
 func (s *session) takeOver(ctx context.Context) {
@@ -186,9 +226,17 @@ func (s *session) takeOver(ctx context.Context) {
 		case s.after.ends: // those that wait begin another life
 			s.abandonHoles(ctx)
 		default:
+			s.flush() // nobody could send again what no result covers
 			s.handOver(ctx, time.Now())
 		}
 	})
+}
+
+// flush lets every source finalise what was spoken so far, if its queue has room.
+func (s *session) flush() {
+	for _, src := range s.sources {
+		s.push(src, item{kind: subjects.KindFlush})
+	}
 }
 
 // conclude ends a session that has no gateway any more, once all is taken that is here

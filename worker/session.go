@@ -297,6 +297,7 @@ func (s *session) goOn(ctx context.Context, n uint64, a subjects.Announce) {
 	if s.recv.next == 0 {
 		s.recv.begin(n)
 	}
+	s.miss(ctx, a)
 	s.ack()
 	s.advance(ctx)
 }

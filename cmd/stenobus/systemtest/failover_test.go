@@ -351,3 +351,34 @@ func TestWorkerDiesAfterAHandOver(t *testing.T) {
 	back.closed()
 	s.ledgerOf("room", 60)
 }
+
+// A gateway dies, and then the worker before a result covers what that gateway had sent.
+// Nobody has that audio any more, and everybody says so: client, ledger and store.
+func TestGatewayAndThenWorkerDie(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	first := s.worker(worker.Config{ID: "w1"}, s.tally(tally.Config{Hold: time.Minute}))
+	gw, other := s.gateway(gateway.Config{}), s.gateway(gateway.Config{})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 30)
+	c.settle()
+	gw.kill()
+	back := dial(t, other, named("room"))
+	back.until("the session is handed over", func() bool { return back.note("resumed", "") != nil })
+	s.worker(worker.Config{ID: "w2"})
+	first.kill()
+	back.start("a")
+	back.speak("a", 40)
+	back.end()
+	back.closed()
+	if n := back.note("warning", subjects.RefusedLost); n == nil || n.Count != 30 {
+		t.Errorf("the client was told %+v, want 30 frames lost", n)
+	}
+	s.ledgerOf("room", 40)
+	e := s.endedWith("room")
+	if n := e.Refused[1][subjects.RefusedLost]; e.Accepted[1] != 70 || n != 30 {
+		t.Errorf("of 70 frames accepted 30 were lost; the store says %d and %d", e.Accepted[1], n)
+	}
+}
