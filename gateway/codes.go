@@ -1,6 +1,10 @@
 package gateway
 
-import "github.com/coder/websocket"
+import (
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+)
 
 // end is a way in which a client's connection ends: a value, so that logs, metrics
 // and clients use the same words.
@@ -28,15 +32,25 @@ var (
 	endLate       = end{"results_late", websocket.StatusInternalError, "results_late: the last finals did not come in time", true}
 	endInternal   = end{"internal", websocket.StatusInternalError, "internal", true}
 	endMoving     = end{"gateway_stopping", websocket.StatusServiceRestart, "gateway_stopping: connect again", true}
+	endIdle       = end{"idle_timeout", websocket.StatusPolicyViolation, "idle_timeout", true}
 	endLost       = end{"session_lost", websocket.StatusInternalError, "session_lost: the session was ended on the bus", true}
 )
 
 // because adds what a reader needs to know, within what a close frame holds.
 func (e end) because(text string) end {
-	e.text += ": " + text
-	for len(e.text) > 122 {
-		r := []rune(e.text)
-		e.text = string(r[:len(r)-1])
-	}
+	e.text = cut(e.text + ": " + text)
 	return e
+}
+
+// cut shortens a text to what a close frame holds, between two characters.
+func cut(text string) string {
+	const most = 123 // bytes, RFC 6455 5.5: 125 with the status
+	if len(text) <= most {
+		return text
+	}
+	n := most
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
 }

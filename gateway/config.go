@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"stenobus/gateway/auth"
 	"stenobus/subjects"
 )
 
@@ -24,6 +25,10 @@ type Config struct {
 
 	Origins []string // hosts of web pages that may connect, with * as a wildcard; programs send no origin. nil: the gateway's own host
 
+	// Auth tells who a client is from its API key or token. Then the id alone resumes no
+	// session. nil: clients need none.
+	Auth auth.Authenticator
+
 	// PrincipalHeader names the header in which a proxy that authenticates clients tells
 	// who a client is. Then the id alone resumes no session. Empty: no authentication.
 	PrincipalHeader string
@@ -33,6 +38,7 @@ type Config struct {
 	Share       time.Duration // how long a frame waits for others to share its message; 0: not at all, frames already waiting share
 	Grace       time.Duration // how long a session outlives its client's broken connection; 0: 15 s
 	ClaimWait   time.Duration // how long a session waits for a worker with room; 0: 60 s
+	IdleWait    time.Duration // how long a client may send no message at all; 0: 10 min
 	EndWait     time.Duration // how long an ending session waits for its last finals; 0: 60 s
 	DrainWait   time.Duration // how long a stopping gateway waits for its sessions; 0: 15 s
 	MaxMessage  int64         // largest message of a client in bytes; 0: 1 MiB
@@ -46,6 +52,7 @@ func (c Config) withDefaults() Config {
 	c.WindowBytes = or(c.WindowBytes, 8<<20)
 	c.Grace = or(c.Grace, 15*time.Second)
 	c.ClaimWait = or(c.ClaimWait, 60*time.Second)
+	c.IdleWait = or(c.IdleWait, 10*time.Minute)
 	c.EndWait = or(c.EndWait, 60*time.Second)
 	c.DrainWait = or(c.DrainWait, 15*time.Second)
 	c.MaxMessage = or(c.MaxMessage, 1<<20)
@@ -63,6 +70,9 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate() error {
 	var errs []error
+	if c.Auth != nil && c.PrincipalHeader != "" {
+		errs = append(errs, errors.New("gateway has both Auth and PrincipalHeader: clients are authenticated here or by a proxy, not both"))
+	}
 	for _, d := range []struct {
 		name string
 		v    time.Duration
@@ -73,6 +83,7 @@ func (c Config) validate() error {
 		{"Share", c.Share, 0, time.Second},
 		{"Grace", c.Grace, 100 * time.Millisecond, time.Hour},
 		{"ClaimWait", c.ClaimWait, 100 * time.Millisecond, time.Hour},
+		{"IdleWait", c.IdleWait, 100 * time.Millisecond, 24 * time.Hour},
 		{"EndWait", c.EndWait, 100 * time.Millisecond, time.Hour},
 		{"DrainWait", c.DrainWait, 100 * time.Millisecond, time.Hour},
 	} {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
+	"stenobus/gateway/auth"
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
 )
@@ -24,18 +26,26 @@ const (
 // credentials are what a client's request shows of its right to a session.
 type credentials struct {
 	principal     string
-	authenticated bool   // the gateway knows its clients
-	token         string // shown, or made for this connection
+	may           auth.Principal // what it may do, of a client that authenticated here
+	authenticated bool           // the gateway knows its clients
+	token         string         // shown, or made for this connection
 	shown         bool
 }
 
-func (g *Server) credentials(r *http.Request) (credentials, *dialect.Refusal) {
+func (g *Server) credentials(r *http.Request, d dialect.Dialect) (credentials, *dialect.Refusal) {
 	c := credentials{token: subjects.NewToken()}
+	if g.cfg.Auth != nil {
+		p, err := g.cfg.Auth.Authenticate(r.Context(), secret(r, d))
+		if err != nil {
+			return c, unauthorized(err)
+		}
+		c.authenticated, c.principal, c.may = true, p.Name, p
+	}
 	if name := g.cfg.PrincipalHeader; name != "" {
 		c.authenticated = true
 		c.principal = r.Header.Get(name)
 		if n := len(c.principal); n == 0 || n > maxPrincipal {
-			return c, &dialect.Refusal{Status: http.StatusUnauthorized, Text: fmt.Sprintf(
+			return c, &dialect.Refusal{Status: http.StatusUnauthorized, Code: refusedUnauthorized, Text: fmt.Sprintf(
 				"Unauthorized: the proxy's header %s has %d bytes, allowed are 1 to %d", name, n, maxPrincipal)}
 		}
 	}
@@ -53,6 +63,55 @@ func (g *Server) credentials(r *http.Request) (credentials, *dialect.Refusal) {
 		c.token, c.shown = shown, true
 	}
 	return c, nil
+}
+
+// secret is what a client shows to say who it is: in the Authorization header, in
+// X-Api-Key, in a way of its dialect, or, for those that can only be given a URL, in the
+// parameter access_token (RFC 6750, 2.3).
+func secret(r *http.Request, d dialect.Dialect) string {
+	if h := strings.TrimSpace(r.Header.Get("Authorization")); h != "" {
+		scheme, key, ok := strings.Cut(h, " ")
+		if !ok {
+			return h
+		}
+		switch strings.ToLower(scheme) {
+		case "bearer", "token":
+			return strings.TrimSpace(key)
+		}
+		return ""
+	}
+	if key := r.Header.Get("X-Api-Key"); key != "" {
+		return key
+	}
+	if key := d.Key(r); key != "" {
+		return key
+	}
+	return r.URL.Query().Get("access_token")
+}
+
+func unauthorized(err error) *dialect.Refusal {
+	if errors.Is(err, auth.ErrUnknown) {
+		return &dialect.Refusal{Status: http.StatusUnauthorized, Code: refusedUnauthorized, Text: "Unauthorized: " + err.Error()}
+	}
+	return &dialect.Refusal{
+		Status: http.StatusServiceUnavailable, Code: refusedNotReady, RetryAfter: time.Second,
+		Text: "clients can't be authenticated now: " + err.Error(),
+	}
+}
+
+// permitted refuses what a client asks for that its key or token does not allow.
+func (c credentials) permitted(id subjects.SessionID, engine string) *dialect.Refusal {
+	switch {
+	case !c.may.MaySession(string(id)):
+		return forbidden(fmt.Sprintf("session id %.64q is not among those that this key or token allows", id))
+	case engine != "" && !c.may.MayProvider(engine):
+		return forbidden(fmt.Sprintf("provider %.64q is not among those that this key or token allows: %s", engine, strings.Join(c.may.Providers, ", ")))
+	}
+	return nil
+}
+
+func forbidden(why string) *dialect.Refusal {
+	return &dialect.Refusal{Status: http.StatusForbidden, Code: refusedForbidden, Text: "Forbidden: " + why}
 }
 
 func (c credentials) access() subjects.Access {
@@ -91,5 +150,5 @@ func (g *Server) admit(ctx context.Context, s *session) *dialect.Refusal {
 	if !errors.As(err, &refused) || refused.Code != subjects.CodeForbidden {
 		return nil
 	}
-	return &dialect.Refusal{Status: http.StatusForbidden, Text: "Forbidden: " + refused.Message}
+	return forbidden(refused.Message)
 }

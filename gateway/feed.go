@@ -16,6 +16,9 @@ type feed struct {
 	format dialect.Format
 	starts *subjects.Source // to travel with the next frame
 	heard  bool             // a frame was numbered
+	last   uint64           // number of the last of these
+	placed bool             // a frame was placed
+	origin int64            // session clock of the first one, without the offset of a session that lived before
 
 	anchored bool
 	anchor   int64 // session clock of the first frame since the anchor, ms
@@ -25,8 +28,17 @@ type feed struct {
 
 // place puts a frame on the session clock. The client's time stamps count, so that
 // audio sent faster or slower than real time keeps its shape; without them frames
-// follow one another until one comes so late that there was a pause.
-func (f *feed) place(ev dialect.Event, now int64) int64 {
+// follow one another until one comes so late that there was a pause, unless there are
+// no pauses in what the client sends.
+func (f *feed) place(ev dialect.Event, now int64, gapless bool) int64 {
+	at := f.position(ev, now, gapless)
+	if !f.placed {
+		f.placed, f.origin = true, at
+	}
+	return at
+}
+
+func (f *feed) position(ev dialect.Event, now int64, gapless bool) int64 {
 	length := duration(f.format, ev.Payload).Milliseconds()
 	at := max(f.end, 0)
 	switch {
@@ -35,6 +47,7 @@ func (f *feed) place(ev dialect.Event, now int64) int64 {
 			f.anchored, f.anchor, f.first = true, max(now, f.end), ev.TimeMS
 		}
 		at = f.anchor + ev.TimeMS - f.first
+	case gapless && f.placed && length > 0:
 	case f.end == 0 || now-f.end > pauseGap:
 		at = max(now, f.end)
 	}

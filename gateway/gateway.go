@@ -171,78 +171,27 @@ func (g *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if isUpgrade(r) {
-		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: "Bad URL"})
-		return
-	}
-	g.refuse(w, dialect.Refusal{Status: http.StatusNotFound, Text: fmt.Sprintf("nothing is at this path; clients connect by WebSocket to %s", g.paths())})
-}
-
-func (g *Server) paths() string {
-	var paths []string
-	for _, d := range g.dialects {
-		paths = append(paths, d.Path())
-	}
-	return strings.Join(paths, ", ")
-}
-
-func isUpgrade(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
-}
-
-func (g *Server) refuse(w http.ResponseWriter, why dialect.Refusal) {
-	g.metrics.refused.WithLabelValues(fmt.Sprintf("http_%d", why.Status)).Inc()
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if why.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	w.WriteHeader(why.Status)
-	_, _ = fmt.Fprint(w, why.Text) // the client may be gone already
+	g.elsewhere(w, r)
 }
 
 // serve checks everything that can be checked before the upgrade, then reads the
 // client's socket until it ends.
 func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect) {
-	if !isUpgrade(r) {
-		w.Header().Set("Upgrade", "websocket")
-		g.refuse(w, dialect.Refusal{Status: http.StatusUpgradeRequired, Text: "Upgrade Required: Expected WebSocket connection"})
-		return
+	s, req, refusal := g.request(w, r, d)
+	if refusal == nil {
+		refusal = g.enter(s)
 	}
-	conv, req, refusal := d.Open(r)
 	if refusal != nil {
-		g.refuse(w, *refusal)
-		return
-	}
-	id, given, err := resolveID(req.SessionID)
-	if err != nil {
-		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("Invalid sessionId: %v", err)})
-		return
-	}
-	if !g.open.Load() {
-		g.refuse(w, dialect.Refusal{Status: http.StatusServiceUnavailable, Text: "gateway is not accepting sessions: try another"})
-		return
-	}
-	creds, refusal := g.credentials(r)
-	if refusal != nil {
-		g.refuse(w, *refusal)
-		return
-	}
-	if req.Resume && !given {
-		g.refuse(w, dialect.Refusal{Status: http.StatusBadRequest, Text: "Invalid after: it needs the sessionId of the session to resume"})
-		return
-	}
-	s := newSession(g, id, given, req, creds, conv)
-	if refusal := g.admit(r.Context(), s); refusal != nil {
-		g.refuse(w, *refusal)
-		return
-	}
-	if refusal := g.enter(s); refusal != nil {
-		g.refuse(w, *refusal)
+		g.refuse(w, d.Refuse, *refusal)
 		return
 	}
 	defer g.loops.Done()
+	protocols := chosen(protocols(r))
+	if req.Protocol != "" {
+		protocols = []string{req.Protocol}
+	}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:    chosen(protocols(r)),
+		Subprotocols:    protocols,
 		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
 		CompressionMode: websocket.CompressionDisabled,
 	})
@@ -251,9 +200,9 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return // Accept has answered
 	}
 	conn.SetReadLimit(g.cfg.MaxMessage)
-	s.send(conv.Hello(dialect.Welcome{
-		Session: id, Given: given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
-		Version: g.cfg.Version, Provider: s.opts.Engine, Token: creds.token,
+	s.send(s.conv.Hello(dialect.Welcome{
+		Session: s.id, Given: s.given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
+		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token,
 	}), "")
 	g.converse(s, conn)
 }
@@ -265,9 +214,12 @@ func (g *Server) enter(s *session) *dialect.Refusal {
 	defer g.mu.Unlock()
 	switch {
 	case !g.open.Load():
-		return &dialect.Refusal{Status: http.StatusServiceUnavailable, Text: "gateway is not accepting sessions: try another"}
+		return notOpen()
 	case len(g.sessions) >= g.cfg.MaxSessions:
-		return &dialect.Refusal{Status: http.StatusServiceUnavailable, Text: fmt.Sprintf("gateway has %d of %d sessions: try another", len(g.sessions), g.cfg.MaxSessions)}
+		return &dialect.Refusal{
+			Status: http.StatusServiceUnavailable, Code: refusedFull, RetryAfter: time.Second,
+			Text: fmt.Sprintf("gateway has %d of %d sessions: try another", len(g.sessions), g.cfg.MaxSessions),
+		}
 	}
 	g.sessions[s] = &presence{}
 	g.loops.Add(1)
@@ -357,6 +309,7 @@ func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
 		if err != nil {
 			return err
 		}
+		s.spoke.Store(time.Now().UnixNano())
 		s.conv.Decode(kind, data, emit)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"stenobus/gateway/dialect"
 )
 
 const (
@@ -20,8 +22,9 @@ var errSlow = errors.New("client reads too slowly")
 // outbox holds what waits for one client, bounded in bytes. Any goroutine may push;
 // run writes.
 type outbox struct {
-	limit int
-	shed  func(n int) // told how many interims were dropped
+	limit   int
+	shed    func(n int)                           // told how many interims were dropped
+	closing func(dialect.Closing) dialect.Closing // the dialect's words for an end
 
 	mu     sync.Mutex // guards what follows
 	queue  []message
@@ -37,8 +40,8 @@ type message struct {
 	source string // of an interim; empty: must be delivered
 }
 
-func newOutbox(limit int, shed func(int)) *outbox {
-	return &outbox{limit: limit, shed: shed, wake: make(chan struct{}, 1)}
+func newOutbox(limit int, shed func(int), closing func(dialect.Closing) dialect.Closing) *outbox {
+	return &outbox{limit: limit, shed: shed, closing: closing, wake: make(chan struct{}, 1)}
 }
 
 // push never blocks. errSlow means that finals or events have no room.
@@ -147,7 +150,8 @@ func (o *outbox) run(ctx context.Context, conn *websocket.Conn) error {
 			}
 			continue
 		case e != nil:
-			return conn.Close(e.status, e.text)
+			c := o.closing(dialect.Closing{Code: e.code, Status: e.status, Text: e.text})
+			return conn.Close(c.Status, cut(c.Text))
 		}
 		idle.Reset(pingEvery)
 		select {

@@ -42,26 +42,29 @@ func TestResolveID(t *testing.T) {
 
 func TestFeedPlacesFrames(t *testing.T) {
 	t.Parallel()
+	const gapless, gaps = true, false
 	l16 := dialect.Format{Encoding: "l16", SampleRate: 16000, Channels: 1}
 	opus := dialect.Format{Encoding: "opus", SampleRate: 48000, Channels: 2}
 	frame := make([]byte, 640) // 20 ms of l16
 	type in struct{ time, now, want int64 }
 	for _, tt := range []struct {
-		name   string
-		format dialect.Format
-		frames []in
+		name    string
+		format  dialect.Format
+		gapless bool
+		frames  []in
 	}{
-		{"own clock", opus, []in{{5000, 100, 100}, {5020, 100, 120}, {37000, 130, 32100}}},
-		{"own clock restarts", opus, []in{{5000, 0, 0}, {5020, 20, 20}, {0, 500, 500}}},
-		{"own clock leaps absurdly", opus, []in{{0, 0, 0}, {1 << 40, 40, 40}}},
-		{"no clock, in a burst", l16, []in{{-1, 0, 0}, {-1, 0, 20}, {-1, 1, 40}}},
-		{"no clock, with a pause", l16, []in{{-1, 0, 0}, {-1, 20, 20}, {-1, 5000, 5000}}},
+		{"own clock", opus, gaps, []in{{5000, 100, 100}, {5020, 100, 120}, {37000, 130, 32100}}},
+		{"own clock restarts", opus, gaps, []in{{5000, 0, 0}, {5020, 20, 20}, {0, 500, 500}}},
+		{"own clock leaps absurdly", opus, gaps, []in{{0, 0, 0}, {1 << 40, 40, 40}}},
+		{"no clock, in a burst", l16, gaps, []in{{-1, 0, 0}, {-1, 0, 20}, {-1, 1, 40}}},
+		{"no clock, with a pause", l16, gaps, []in{{-1, 0, 0}, {-1, 20, 20}, {-1, 5000, 5000}}},
+		{"no clock, without pauses", l16, gapless, []in{{-1, 700, 700}, {-1, 720, 720}, {-1, 5000, 740}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			f := feed{format: tt.format}
 			for i, x := range tt.frames {
-				if got := f.place(dialect.Event{TimeMS: x.time, Payload: frame}, x.now); got != x.want {
+				if got := f.place(dialect.Event{TimeMS: x.time, Payload: frame}, x.now, tt.gapless); got != x.want {
 					t.Errorf("frame %d is at %d ms, want %d", i, got, x.want)
 				}
 			}
@@ -72,7 +75,7 @@ func TestFeedPlacesFrames(t *testing.T) {
 func TestOutboxShedsInterimsFirst(t *testing.T) {
 	t.Parallel()
 	shed := 0
-	o := newOutbox(100, func(n int) { shed += n })
+	o := newOutbox(100, func(n int) { shed += n }, nil)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

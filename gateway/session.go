@@ -52,6 +52,7 @@ type session struct {
 	deleted chan struct{} // the record is gone
 	ponged  chan struct{} // closed when the client has answered a ping
 	absent  atomic.Bool   // the client's connection has ended; read by a claim under way
+	spoke   atomic.Int64  // when the reader last had a message of the client, Unix ns
 
 	// The client; nil while it is away.
 	conv   dialect.Conversation
@@ -78,6 +79,9 @@ type session struct {
 	heldB   int
 	feeds   map[string]*feed
 	byNum   map[uint32]string // source names
+	flushes []flushing        // asked for and not yet answered, in order
+	idle    time.Duration     // the client may be silent as long
+	gapless bool
 	nextSrc uint32
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
@@ -118,7 +122,7 @@ const (
 
 // clocks are the moments at which the loop has something to do; zero: never.
 type clocks struct {
-	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt time.Time
+	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt, idle time.Time
 }
 
 // received is an entry that has no number yet.
@@ -126,6 +130,7 @@ type received struct {
 	event dialect.Event
 	feed  *feed // of its source, nil for all of them
 	at    int64
+	quiet bool // of a flush: the client did not ask for it
 }
 
 // notice keeps one kind of complaint from flooding log and client.
@@ -171,7 +176,10 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		notices: map[string]*notice{},
 	}
 	s.connects = g.nc.Stats().Reconnects
-	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) })
+	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) }, conv.Closing)
+	s.idle = or(req.Idle, g.cfg.IdleWait)
+	s.gapless = req.Gapless
+	s.spoke.Store(s.began.UnixNano())
 	return s
 }
 
@@ -188,6 +196,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
 	defer s.unwatch()
 	s.heard = time.Now()
+	s.clock.idle = s.heard.Add(s.idle)
 	if s.given {
 		s.clock.doubt = s.heard.Add(doubtBound)
 	} else {
@@ -320,6 +329,7 @@ func (s *session) detach(err error) {
 		return
 	}
 	s.away = true
+	s.clock.idle = time.Time{}
 	s.log.Info("client is away", "grace", s.srv.cfg.Grace, "why", err)
 	s.clock.grace = time.Now().Add(s.srv.cfg.Grace)
 }

@@ -62,7 +62,7 @@ func (s *session) take(ev dialect.Event) {
 	case dialect.Start:
 		f.restart(ev.Format)
 	case dialect.Media:
-		r.at = f.place(ev, time.Since(s.began).Milliseconds())
+		r.at = f.place(ev, time.Since(s.began).Milliseconds(), s.gapless)
 		s.srv.metrics.frames.Inc()
 	case dialect.Stop:
 		if f == nil {
@@ -100,7 +100,7 @@ func (s *session) number(r received) {
 		if f.starts != nil && f.starts.Encoding == "opus" && bytes.HasPrefix(ev.Payload, []byte("OggS")) {
 			f.starts.Encoding = "ogg-opus" // said here once, for a worker that joins in the middle can't see it
 		}
-		s.snd.push(entry{
+		f.last = s.snd.push(entry{
 			kind: subjects.KindFrames, source: f.number, payload: ev.Payload,
 			packet: ev.Packet, at: r.at + s.clockMS, starts: f.starts,
 		})
@@ -110,10 +110,15 @@ func (s *session) number(r received) {
 			s.snd.push(entry{kind: subjects.KindStop, source: f.number})
 		}
 	case dialect.Flush:
+		var sources []*feed
 		for _, each := range s.feeds {
 			if each.heard && (ev.Tag == "" || each == f) {
 				s.snd.push(entry{kind: subjects.KindFlush, source: each.number})
+				sources = append(sources, each)
 			}
+		}
+		if !r.quiet {
+			s.awaitFlush(sources, ev.Tag)
 		}
 	}
 }

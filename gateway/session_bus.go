@@ -105,7 +105,7 @@ func (s *session) yield() {
 		s.event(ev)
 	}
 	if !s.over {
-		s.take(dialect.Event{Kind: dialect.Flush}) // so that what was spoken is covered soon
+		s.finalise() // so that what was spoken is covered soon
 	}
 	s.yielding = true
 	s.log.Info("a later connection has the session")

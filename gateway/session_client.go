@@ -129,18 +129,21 @@ func (s *session) deliver(ctx context.Context, r stored) {
 		deliverAs(s, r, func(m subjects.Mark) {
 			s.progress(m.Progress)
 			s.tell(dialect.Note{Event: dialect.EventProgress, Tag: s.byNum[m.Source], LastFrame: m.LastFrame})
+			s.tellFlushed()
 		})
 	case subjects.KindFinal:
 		deliverAs(s, r, func(f subjects.Final) {
 			s.progress(f.Progress)
 			s.out.forget(f.Name)
 			res := s.result(dialect.TypeFinal, f.Utterance)
-			res.Number, res.Cursor = f.Number, r.seq
+			res.Number, res.Cursor, res.Flushed = f.Number, r.seq, s.flushed(f.Source)
 			s.send(s.conv.Result(res), "")
+			s.tellFlushed()
 		})
 	case subjects.KindEnded:
 		deliverAs(s, r, func(e subjects.Ended) {
 			s.progress(e.Progress)
+			s.tellFlushed()
 			s.sessionEnded(ctx, e)
 		})
 	}
@@ -192,8 +195,16 @@ func (s *session) result(kind string, u subjects.Utterance) dialect.Result {
 		Type: kind, Session: s.id, Tag: u.Name, Text: u.Text,
 		FirstFrame: u.FirstFrame, LastFrame: u.LastFrame, StartMS: u.StartMS, EndMS: u.EndMS,
 		Confidence: u.Confidence, Words: u.Words, Language: u.Language, Speaker: u.Speaker,
-		ID: u.Utterance, TimeMS: time.Now().UnixMilli(),
+		ID: u.Utterance, TimeMS: time.Now().UnixMilli(), OriginMS: s.origin(u.Name),
 	}
+}
+
+// origin is the session clock at a source's first frame of this connection.
+func (s *session) origin(tag string) int64 {
+	if f := s.feeds[tag]; f != nil {
+		return f.origin + s.clockMS
+	}
+	return 0
 }
 
 // sessionEnded tells the client the ledger; once the record is gone the connection

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -15,7 +16,7 @@ const departEvery = 20 * time.Millisecond
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
 	first := time.Time{}
-	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.depart, c.socket, c.outage, c.doubt} {
+	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.depart, c.socket, c.outage, c.doubt, c.idle} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -63,6 +64,10 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 			s.present(ctx) // it can't answer pings, it seems
 		}
 	}
+	if due(s.clock.idle, now) {
+		s.clock.idle = time.Time{}
+		s.idled(now)
+	}
 	if due(s.clock.outage, now) {
 		s.clock.outage = time.Time{}
 		s.outageOver()
@@ -100,6 +105,19 @@ func (s *session) silence(ctx context.Context, now time.Time) {
 	s.move(ctx, subjects.MoveSilent)
 }
 
+// idled ends a session whose client has said nothing for long, not even that it is there.
+func (s *session) idled(now time.Time) {
+	quiet := now.Sub(time.Unix(0, s.spoke.Load()))
+	switch {
+	case s.over || s.away || s.yielding || s.unread:
+	case quiet < s.idle:
+		s.clock.idle = now.Add(s.idle - quiet)
+	default:
+		s.giveUp(endIdle.because(fmt.Sprintf("no message for %v", s.idle)), subjects.EndRefused)
+		s.flow(now)
+	}
+}
+
 // stop makes the session leave at a moment of its own within the first half of the
 // drain time: clients that all came back at once would overrun the other gateways.
 func (s *session) stop(now time.Time) {
@@ -122,7 +140,7 @@ func (s *session) leave(now time.Time) {
 		s.goodbye()
 		return
 	}
-	s.take(dialect.Event{Kind: dialect.Flush})
+	s.finalise()
 	s.leaveAt = s.snd.last()
 	s.flow(now)
 }

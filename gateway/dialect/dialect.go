@@ -6,6 +6,7 @@ package dialect
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -14,8 +15,23 @@ import (
 
 // Dialect speaks one client protocol.
 type Dialect interface {
+	// Name is the dialect in logs, metrics and at /: one lower-case word.
+	Name() string
+
 	// Path is the end of the URL paths that it serves, such as "/transcribe".
 	Path() string
+
+	// About says to people in one line who connects there, and how.
+	About() string
+
+	// Key is the secret that a client shows in a way which only this protocol has, such
+	// as a subprotocol, with its scheme left out; empty: none. What every client may use,
+	// the Authorization header, is the gateway's to read.
+	Key(r *http.Request) string
+
+	// Refuse renders an answer before the upgrade in the way that this protocol's
+	// clients read: it adds to the header and returns the body.
+	Refuse(why Refusal, h http.Header) string
 
 	// Open reads what the upgrade request asks for, before the upgrade. A refusal
 	// becomes the HTTP answer.
@@ -40,6 +56,17 @@ type Conversation interface {
 	// Note renders something that happened to the session, nil where the protocol
 	// has no word for it.
 	Note(n Note) [][]byte
+
+	// Closing is the close frame of the connection's end in this protocol's words: most
+	// return it unchanged.
+	Closing(c Closing) Closing
+}
+
+// Closing is a close frame.
+type Closing struct {
+	Code   string // of the gateway's closed list, for example idle_timeout
+	Status websocket.StatusCode
+	Text   string // at most 123 bytes; what is longer is cut
 }
 
 // Request is what a client asks for when it connects.
@@ -47,14 +74,25 @@ type Request struct {
 	SessionID string           // as the client wrote it, unchecked; empty: it gave none
 	Options   subjects.Options // GraceMS is the gateway's to fill
 	Default   Format           // format of a source that sends media without a start
+	Protocol  string           // subprotocol to answer with; empty: the first that the client offers
+	Idle      time.Duration    // without a message of the client, after which the session ends with idle_timeout; 0: the gateway's own
+	Gapless   bool             // audio without time stamps has no pauses: its place is how much came before it
 	Resume    bool             // the client comes back: no life but an existing one will do
 	After     uint64           // of Resume: the cursor of the last final that the client has, 0 for none
 }
 
 // Refusal is an answer before the upgrade.
 type Refusal struct {
-	Status int    // HTTP status
-	Text   string // body, one line
+	Status     int           // HTTP status
+	Code       string        // of the gateway's closed list; empty: bad_request
+	Text       string        // for people, one line: names the field and what is allowed
+	RetryAfter time.Duration // when to try again; 0: not with this request
+}
+
+// Plain is a refusal as a line of text, for protocols that have no form of their own.
+func (r Refusal) Plain(h http.Header) string {
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	return r.Text
 }
 
 // Format of a source's audio.
@@ -108,8 +146,9 @@ type Result struct {
 	Session subjects.SessionID `json:"session"`
 	Tag     string             `json:"source"`
 	Text    string             `json:"text"`
-	Number  uint64             `json:"n,omitempty"`      // finals only: from 1 in the session's life
-	Cursor  uint64             `json:"cursor,omitempty"` // finals only: place in the results log, for resuming
+	Number  uint64             `json:"n,omitempty"`       // finals only: from 1 in the session's life
+	Cursor  uint64             `json:"cursor,omitempty"`  // finals only: place in the results log, for resuming
+	Flushed bool               `json:"flushed,omitempty"` // finals only: the last of what a Flush of this connection asked for
 
 	FirstFrame uint64          `json:"first_frame"`
 	LastFrame  uint64          `json:"last_frame"`
@@ -120,8 +159,9 @@ type Result struct {
 	Language   string          `json:"language,omitempty"`
 	Speaker    string          `json:"speaker,omitempty"`
 
-	ID     string `json:"id"` // shared by a final and its interims
-	TimeMS int64  `json:"-"`  // Unix time of the result, ms
+	ID       string `json:"id"` // shared by a final and its interims
+	TimeMS   int64  `json:"-"`  // Unix time of the result, ms
+	OriginMS int64  `json:"-"`  // session clock at the source's first frame of this connection
 }
 
 // Types of a Result and of a Note.
@@ -139,6 +179,7 @@ const (
 	EventResumed  = "resumed"  // a worker has the session, which goes on: Packets says from where
 	EventMoved    = "moved"    // another worker has it
 	EventProgress = "progress" // audio of Tag up to LastFrame is done and held no more words
+	EventFlushed  = "flushed"  // all of Tag that a Flush asked for is done, and no final was left to say so; Tag empty: there was no audio
 	EventWarning  = "warning"  // something the client sent was ignored or lost, the session goes on
 	EventError    = "error"    // the session ends because of this
 	EventEnded    = "ended"    // all is done; the ledger is in Accepted, Covered and Refused

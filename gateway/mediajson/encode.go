@@ -177,6 +177,9 @@ func (w *writer) Note(n dialect.Note) [][]byte {
 	return messages(info{Event: "info", Application: w.cfg.Application, Stenobus: n})
 }
 
+// Closing implements dialect.Conversation: the gateway's words are this protocol's.
+func (w *writer) Closing(c dialect.Closing) dialect.Closing { return c }
+
 // messages writes one message. The numbers in v come from JSON, so v always encodes;
 // if it ever does not, the client hears nothing rather than half of it.
 func messages(v any) [][]byte {

@@ -13,6 +13,7 @@
 package mediajson
 
 import (
+	"net/http"
 	"slices"
 
 	"stenobus/gateway/dialect"
@@ -68,8 +69,22 @@ func New(cfg Config) *Dialect {
 	return &Dialect{cfg: cfg}
 }
 
+// Name implements dialect.Dialect.
+func (d *Dialect) Name() string { return "mediajson" }
+
 // Path is the end of the URL paths that bridges connect to.
 func (d *Dialect) Path() string { return "/transcribe" }
+
+// About implements dialect.Dialect.
+func (d *Dialect) About() string {
+	return "conference bridges: JSON events with base64 audio, many sources on one socket; ?sessionId=ID&sendBack=true"
+}
+
+// Key implements dialect.Dialect: the protocol has none of its own.
+func (d *Dialect) Key(*http.Request) string { return "" }
+
+// Refuse implements dialect.Dialect.
+func (d *Dialect) Refuse(why dialect.Refusal, h http.Header) string { return why.Plain(h) }
 
 // conversation is one connection. Its halves share no state: the reader belongs to
 // the goroutine that reads the socket, the writer to the session.

@@ -84,7 +84,7 @@ func TestBadRequests(t *testing.T) {
 	}{
 		{"/transcribe", false, http.StatusUpgradeRequired, "Upgrade Required"},
 		{"/elsewhere", false, http.StatusNotFound, "/transcribe"},
-		{"/elsewhere", true, http.StatusBadRequest, "Bad URL"},
+		{"/elsewhere", true, http.StatusNotFound, "Bad URL"},
 		{"/transcribe?sendBack=true&encoding=mp3", true, http.StatusBadRequest, `Invalid encoding parameter: "mp3". Valid values are: opus, ogg-opus`},
 		{"/transcribe", true, http.StatusBadRequest, "No transcription output method specified"},
 		{"/transcribe?sendBack=true&tag=" + strings.Repeat("x", 129), true, http.StatusBadRequest, "exceeds maximum length of 128"},
@@ -155,6 +155,7 @@ func TestClientFasterThanTheEngine(t *testing.T) {
 	neighbour.start("n")
 	neighbour.speak("n", 10)
 	fast := dial(t, gw, named("fast"))
+	fast.until("it is served", func() bool { return fast.note("ready", "") != nil })
 	fast.start("a")
 	for fast.told("error", "audio_too_fast") == nil && len(fast.order) < 5000 {
 		fast.speak("a", 50) // each a second of audio

@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"stenobus/gateway/dialect"
+)
+
+// The codes of refusals before the upgrade, a closed list that all dialects share.
+const (
+	refusedBadRequest   = "bad_request"      // a parameter is wrong: do not try again
+	refusedUnauthorized = "unauthorized"     // no key or token, or not one that is known here
+	refusedForbidden    = "forbidden"        // known, and not allowed to do this
+	refusedNotFound     = "not_found"        // nothing is at this path
+	refusedUpgrade      = "upgrade_required" // this path speaks WebSocket only
+	refusedFull         = "gateway_full"     // try another gateway, or later
+	refusedNotReady     = "not_ready"        // starting or stopping: try another gateway, or later
+)
+
+// request checks what a client asks for, and makes its session.
+func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Dialect) (*session, dialect.Request, *dialect.Refusal) {
+	var none dialect.Request
+	if !isUpgrade(r) {
+		w.Header().Set("Upgrade", "websocket")
+		return nil, none, &dialect.Refusal{Status: http.StatusUpgradeRequired, Code: refusedUpgrade, Text: "Upgrade Required: Expected WebSocket connection"}
+	}
+	if !g.open.Load() {
+		return nil, none, notOpen()
+	}
+	creds, refusal := g.credentials(r, d)
+	if refusal != nil {
+		return nil, none, refusal
+	}
+	conv, req, refusal := d.Open(r)
+	if refusal != nil {
+		return nil, none, refusal
+	}
+	id, given, err := resolveID(req.SessionID)
+	switch {
+	case err != nil:
+		return nil, none, &dialect.Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf("Invalid sessionId: %v", err)}
+	case req.Resume && !given:
+		return nil, none, &dialect.Refusal{Status: http.StatusBadRequest, Text: "Invalid after: it needs the sessionId of the session to resume"}
+	}
+	if refusal := creds.permitted(id, req.Options.Engine); refusal != nil {
+		return nil, none, refusal
+	}
+	s := newSession(g, id, given, req, creds, conv)
+	return s, req, g.admit(r.Context(), s)
+}
+
+func notOpen() *dialect.Refusal {
+	return &dialect.Refusal{
+		Status: http.StatusServiceUnavailable, Code: refusedNotReady, RetryAfter: time.Second,
+		Text: "gateway is not accepting sessions: try another",
+	}
+}
+
+func isUpgrade(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// refuse answers a request that becomes no session.
+func (g *Server) refuse(w http.ResponseWriter, render func(dialect.Refusal, http.Header) string, why dialect.Refusal) {
+	if why.Code == "" {
+		why.Code = refusedBadRequest
+	}
+	g.metrics.refused.WithLabelValues(why.Code).Inc()
+	h := w.Header()
+	if why.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(why.RetryAfter.Seconds()))))
+	}
+	if why.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="stenobus"`)
+	}
+	h.Set("Stenobus-Code", why.Code)
+	body := render(why, h)
+	w.WriteHeader(why.Status)
+	_, _ = fmt.Fprint(w, body) // the client may be gone already
+}
+
+// elsewhere answers at paths that no dialect has: / says what there is.
+func (g *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/" && !isUpgrade(r):
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = fmt.Fprint(w, g.description()) // the client may be gone already
+	case strings.HasSuffix(r.URL.Path, "/translate"):
+		g.refuse(w, dialect.Refusal.Plain, dialect.Refusal{Status: http.StatusNotFound, Code: refusedNotFound, Text: "Translation endpoint disabled"})
+	case isUpgrade(r):
+		g.refuse(w, dialect.Refusal.Plain, dialect.Refusal{Status: http.StatusNotFound, Code: refusedNotFound, Text: "Bad URL: clients connect to " + g.paths()})
+	default:
+		g.refuse(w, dialect.Refusal.Plain, dialect.Refusal{
+			Status: http.StatusNotFound, Code: refusedNotFound, Text: "nothing is at this path; clients connect by WebSocket to " + g.paths(),
+		})
+	}
+}
+
+// description says to people what this server is and what connects where.
+func (g *Server) description() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Stenobus gateway %s: live speech to text. Clients connect by WebSocket to\n\n", g.cfg.Version)
+	for _, d := range g.dialects {
+		fmt.Fprintf(&b, "  %-14s %s\n", d.Path(), d.About())
+	}
+	b.WriteString("\nOperators read /healthz, /readyz, /status and /metrics. The clients' protocols, keys, limits and codes\nare in gateway/CLIENTS.md, the bus's in subjects/PROTOCOL.md.\n")
+	return b.String()
+}
+
+func (g *Server) paths() string {
+	var paths []string
+	for _, d := range g.dialects {
+		paths = append(paths, d.Path())
+	}
+	return strings.Join(paths, ", ")
+}
