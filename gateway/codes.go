@@ -32,6 +32,7 @@ var (
 	endLate       = end{"results_late", websocket.StatusInternalError, "results_late: the last finals did not come in time", true}
 	endInternal   = end{"internal", websocket.StatusInternalError, "internal", true}
 	endMoving     = end{"gateway_stopping", websocket.StatusServiceRestart, "gateway_stopping: connect again", true}
+	endTooLong    = end{"session_too_long", websocket.StatusGoingAway, "session_too_long", true}
 	endIdle       = end{"idle_timeout", websocket.StatusPolicyViolation, "idle_timeout", true}
 	endLost       = end{"session_lost", websocket.StatusInternalError, "session_lost: the session was ended on the bus", true}
 )

@@ -17,6 +17,7 @@ type feed struct {
 	starts *subjects.Source // to travel with the next frame
 	heard  bool             // a frame was numbered
 	last   uint64           // number of the last of these
+	audio  time.Duration    // received, as far as its length can be told
 	placed bool             // a frame was placed
 	origin int64            // session clock of the first one, without the offset of a session that lived before
 
@@ -39,7 +40,9 @@ func (f *feed) place(ev dialect.Event, now int64, gapless bool) int64 {
 }
 
 func (f *feed) position(ev dialect.Event, now int64, gapless bool) int64 {
-	length := duration(f.format, ev.Payload).Milliseconds()
+	lasts := duration(f.format, ev.Payload)
+	f.audio += lasts
+	length := lasts.Milliseconds()
 	at := max(f.end, 0)
 	switch {
 	case ev.TimeMS >= 0:

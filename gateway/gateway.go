@@ -40,6 +40,7 @@ type Server struct {
 	metrics  metrics
 	dialects []dialect.Dialect
 	probes   *probes
+	attempts *attempts
 
 	results jetstream.Stream // set by Run before the first session
 	probe   string           // likewise: a request here is answered while this gateway lives
@@ -52,6 +53,8 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]*presence
 	loops    sync.WaitGroup
+
+	byPrincipal map[string]int // sessions of each principal
 }
 
 // presence is what others may know of a session.
@@ -72,7 +75,8 @@ func New(nc *nats.Conn, cfg Config) (*Server, error) {
 	}
 	g := &Server{
 		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("gateway", cfg.Name), dialects: dialects(cfg),
-		probes: newProbes(nc), stop: make(chan struct{}), sessions: map[*session]*presence{},
+		probes: newProbes(nc), attempts: newAttempts(cfg.ConnectRate), stop: make(chan struct{}),
+		sessions: map[*session]*presence{}, byPrincipal: map[string]int{},
 	}
 	if g.metrics, err = newMetrics(cfg.Metrics, g); err != nil {
 		return nil, err
@@ -178,6 +182,10 @@ func (g *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // client's socket until it ends.
 func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect) {
 	s, req, refusal := g.request(w, r, d)
+	if refusal == nil && req.Close != nil {
+		g.closeAtOnce(w, r, req)
+		return
+	}
 	if refusal == nil {
 		refusal = g.enter(s)
 	}
@@ -186,18 +194,10 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return
 	}
 	defer g.loops.Done()
-	protocols := chosen(protocols(r))
-	if req.Protocol != "" {
-		protocols = []string{req.Protocol}
-	}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:    protocols,
-		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
-		CompressionMode: websocket.CompressionDisabled,
-	})
+	conn, err := g.accept(w, r, req)
 	if err != nil {
 		g.exit(s)
-		return // Accept has answered
+		return // accept has answered
 	}
 	conn.SetReadLimit(g.cfg.MaxMessage)
 	s.send(s.conv.Hello(dialect.Welcome{
@@ -205,6 +205,28 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token,
 	}), "")
 	g.converse(s, conn)
+}
+
+func (g *Server) accept(w http.ResponseWriter, r *http.Request, req dialect.Request) (*websocket.Conn, error) {
+	protocols := chosen(protocols(r))
+	if req.Protocol != "" {
+		protocols = []string{req.Protocol}
+	}
+	return websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:    protocols,
+		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
+		CompressionMode: websocket.CompressionDisabled,
+	})
+}
+
+// closeAtOnce refuses a client in the way of protocols that do so after the upgrade.
+func (g *Server) closeAtOnce(w http.ResponseWriter, r *http.Request, req dialect.Request) {
+	conn, err := g.accept(w, r, req)
+	if err != nil {
+		return // accept has answered
+	}
+	g.metrics.ends.WithLabelValues(known(req.Close.Code)).Inc()
+	_ = conn.Close(req.Close.Status, cut(req.Close.Text)) // the client may be gone already
 }
 
 // enter counts a session in, unless the gateway is closed or full. Every enter that
@@ -221,7 +243,13 @@ func (g *Server) enter(s *session) *dialect.Refusal {
 			Text: fmt.Sprintf("gateway has %d of %d sessions: try another", len(g.sessions), g.cfg.MaxSessions),
 		}
 	}
+	if refusal := g.principalFull(s.creds); refusal != nil {
+		return refusal
+	}
 	g.sessions[s] = &presence{}
+	if who := s.creds.principal; who != "" {
+		g.byPrincipal[who]++
+	}
 	g.loops.Add(1)
 	return nil
 }
@@ -230,6 +258,12 @@ func (g *Server) exit(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.sessions, s)
+	who := s.creds.principal
+	if n := g.byPrincipal[who]; n > 1 {
+		g.byPrincipal[who]--
+	} else {
+		delete(g.byPrincipal, who)
+	}
 }
 
 // present is how many sessions there are.

@@ -6,9 +6,12 @@ import (
 	"stenobus/gateway/dialect"
 )
 
-// mailRoom is how many events of a client wait for its session's loop. Beyond it the
-// client's socket is not read.
-const mailRoom = 256
+// How much of a client waits for its session's loop. Beyond it the client's socket is
+// not read.
+const (
+	mailRoom  = 256     // events
+	mailBytes = 1 << 20 // of audio, and one event more
+)
 
 // mailbox hands a client's events from the socket's reader to the session's loop, many
 // at a time: a wake-up costs more than a frame.
@@ -18,6 +21,7 @@ type mailbox struct {
 	mu     sync.Mutex // guards what follows
 	room   sync.Cond  // there is room, or the loop has ended
 	queue  []dialect.Event
+	bytes  int
 	spare  []dialect.Event
 	hushed bool // frames wait until they are fetched
 	closed bool
@@ -33,13 +37,14 @@ func newMailbox() *mailbox {
 func (m *mailbox) put(ev dialect.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for len(m.queue) >= mailRoom && !m.closed {
+	for (len(m.queue) >= mailRoom || m.bytes >= mailBytes) && !m.closed {
 		m.room.Wait()
 	}
 	if m.closed {
 		return
 	}
 	m.queue = append(m.queue, ev)
+	m.bytes += len(ev.Payload)
 	if m.hushed && ev.Kind == dialect.Media && len(m.queue) < maxShared {
 		return
 	}
@@ -54,6 +59,7 @@ func (m *mailbox) fetch() []dialect.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	got := m.queue
+	m.bytes = 0
 	clear(m.spare[:cap(m.spare)])
 	m.queue, m.spare = m.spare[:0], got
 	m.room.Signal()
@@ -71,6 +77,6 @@ func (m *mailbox) hush(yes bool) {
 func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.closed, m.queue = true, nil
+	m.closed, m.queue, m.bytes = true, nil, 0
 	m.room.Broadcast()
 }

@@ -13,13 +13,15 @@ import (
 
 // The codes of refusals before the upgrade, a closed list that all dialects share.
 const (
-	refusedBadRequest   = "bad_request"      // a parameter is wrong: do not try again
-	refusedUnauthorized = "unauthorized"     // no key or token, or not one that is known here
-	refusedForbidden    = "forbidden"        // known, and not allowed to do this
-	refusedNotFound     = "not_found"        // nothing is at this path
-	refusedUpgrade      = "upgrade_required" // this path speaks WebSocket only
-	refusedFull         = "gateway_full"     // try another gateway, or later
-	refusedNotReady     = "not_ready"        // starting or stopping: try another gateway, or later
+	refusedBadRequest   = "bad_request"       // a parameter is wrong: do not try again
+	refusedUnauthorized = "unauthorized"      // no key or token, or not one that is known here
+	refusedForbidden    = "forbidden"         // known, and not allowed to do this
+	refusedNotFound     = "not_found"         // nothing is at this path
+	refusedUpgrade      = "upgrade_required"  // this path speaks WebSocket only
+	refusedRate         = "too_many_connects" // this address connects too often: try again later
+	refusedTooMany      = "too_many_sessions" // this client has as many sessions as it may: try again when one is over
+	refusedFull         = "gateway_full"      // try another gateway, or later
+	refusedNotReady     = "not_ready"         // starting or stopping: try another gateway, or later
 )
 
 // request checks what a client asks for, and makes its session.
@@ -28,6 +30,9 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	if !isUpgrade(r) {
 		w.Header().Set("Upgrade", "websocket")
 		return nil, none, &dialect.Refusal{Status: http.StatusUpgradeRequired, Code: refusedUpgrade, Text: "Upgrade Required: Expected WebSocket connection"}
+	}
+	if refusal := g.tooManyAttempts(r); refusal != nil {
+		return nil, none, refusal
 	}
 	if !g.open.Load() {
 		return nil, none, notOpen()

@@ -82,6 +82,7 @@ type session struct {
 	flushes []flushing        // asked for and not yet answered, in order
 	idle    time.Duration     // the client may be silent as long
 	gapless bool
+	fast    bool // more audio came than time allows
 	nextSrc uint32
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
@@ -122,7 +123,7 @@ const (
 
 // clocks are the moments at which the loop has something to do; zero: never.
 type clocks struct {
-	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt, idle time.Time
+	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt, idle, length time.Time
 }
 
 // received is an entry that has no number yet.
@@ -197,6 +198,7 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	defer s.unwatch()
 	s.heard = time.Now()
 	s.clock.idle = s.heard.Add(s.idle)
+	s.clock.length = s.heard.Add(s.srv.cfg.MaxLength)
 	if s.given {
 		s.clock.doubt = s.heard.Add(doubtBound)
 	} else {

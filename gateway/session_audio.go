@@ -35,10 +35,7 @@ func (s *session) event(ev dialect.Event) {
 		}
 		return
 	case ev.Kind == dialect.Media && s.feeds[ev.Tag] == nil, ev.Kind == dialect.Start && s.feeds[ev.Tag] == nil:
-		if len(s.feeds) >= s.srv.cfg.MaxSources {
-			s.srv.metrics.refused.WithLabelValues("too_many_sources").Inc()
-			s.warn(dialect.Note{Code: "too_many_sources", Field: "tag", Allowed: fmt.Sprintf("at most %d sources in a session", s.srv.cfg.MaxSources),
-				Message: fmt.Sprintf("source %.64q is not transcribed", ev.Tag)})
+		if s.manySources(ev.Tag) {
 			return
 		}
 		s.feeds[ev.Tag] = &feed{format: s.deflt}
@@ -53,6 +50,22 @@ func (s *session) event(ev dialect.Event) {
 	s.take(ev)
 }
 
+// manySources refuses a source beyond what a session may have, at once or in its life.
+func (s *session) manySources(tag string) bool {
+	most, when := s.srv.cfg.MaxSources, "at once"
+	if _, back := s.resumed[tag]; !back && s.nextSrc >= maxSourceNum {
+		most, when = maxSourceNum, "in its life"
+	} else if len(s.feeds) < most {
+		return false
+	}
+	s.srv.metrics.refused.WithLabelValues("too_many_sources").Inc()
+	s.warn(dialect.Note{
+		Code: "too_many_sources", Field: "tag", Allowed: fmt.Sprintf("%d sources of a session %s", most, when),
+		Message: fmt.Sprintf("source %.64q is not transcribed", tag),
+	})
+	return true
+}
+
 // take places an event on the session clock and numbers it, or holds it until the
 // count is known.
 func (s *session) take(ev dialect.Event) {
@@ -64,6 +77,7 @@ func (s *session) take(ev dialect.Event) {
 	case dialect.Media:
 		r.at = f.place(ev, time.Since(s.began).Milliseconds(), s.gapless)
 		s.srv.metrics.frames.Inc()
+		s.fast = s.fast || s.tooFast(f)
 	case dialect.Stop:
 		if f == nil {
 			return
@@ -145,6 +159,10 @@ func (s *session) bound() {
 		span, bytes = time.Duration(newest-s.held[0].at)*time.Millisecond, s.heldB
 	}
 	if s.over || s.turned {
+		return
+	}
+	if s.fast {
+		s.giveUp(endTooFast.because(fmt.Sprintf("more than %g times real time", cfg.MaxSpeed)), subjects.EndRefused)
 		return
 	}
 	if len(s.held)+len(s.snd.window) > maxEntries {

@@ -8,13 +8,14 @@ import (
 
 // Options are a client's wishes, as the gateway read them from its request.
 type Options struct {
-	Engine   string            `json:"engine,omitempty"`   // name of the engine; empty: any
-	Language string            `json:"language,omitempty"` // BCP 47 tag; empty: the engine's default
-	Labels   map[string]string `json:"labels,omitempty"`   // a worker must carry all of these
-	Tags     []string          `json:"tags,omitempty"`     // passed on to providers and results
-	Extra    map[string]string `json:"extra,omitempty"`    // engine's own options by name
-	GraceMS  int64             `json:"grace_ms"`           // how long the session outlives its gateway, ms
-	Access                     // who may come back to the session; in a claim: what its connection has to show
+	Engine     string            `json:"engine,omitempty"`      // name of the engine; empty: any
+	Language   string            `json:"language,omitempty"`    // BCP 47 tag; empty: the engine's default
+	Labels     map[string]string `json:"labels,omitempty"`      // a worker must carry all of these
+	Tags       []string          `json:"tags,omitempty"`        // passed on to providers and results
+	Extra      map[string]string `json:"extra,omitempty"`       // engine's own options by name
+	NoInterims bool              `json:"no_interims,omitempty"` // nobody wants interims
+	GraceMS    int64             `json:"grace_ms"`              // how long the session outlives its gateway, ms
+	Access                       // who may come back to the session; in a claim: what its connection has to show
 }
 
 // ClaimRequest asks a dispatcher to attach a client to a session, or, with an Epoch,

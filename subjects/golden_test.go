@@ -64,7 +64,7 @@ func goldens() []golden {
 	}
 	options := subjects.Options{
 		Engine: "pocketsphinx", Language: "en", Labels: map[string]string{"zone": "eu"}, Tags: []string{"demo"},
-		Extra: map[string]string{"endpointing": "300"}, GraceMS: 15000,
+		Extra: map[string]string{"endpointing": "300"}, NoInterims: true, GraceMS: 15000,
 		Access: subjects.Access{Principal: "ann", Token: "9f86d081"},
 	}
 	const probe = "$SRV.PING.stenobus-gateway.xyz"

@@ -224,6 +224,9 @@ func (s *session) append(ctx context.Context, e entry) bool { return s.rlog.appe
 
 // interim implements output. Interims are core messages: the latest wins.
 func (s *session) interim(u subjects.Utterance) {
+	if s.opts.NoInterims {
+		return
+	}
 	s.publish(subjects.ChannelInterim, subjects.KindInterim, subjects.Interim{Utterance: u})
 	s.w.metrics.interims.Inc()
 }

@@ -77,6 +77,7 @@ type Request struct {
 	Protocol  string           // subprotocol to answer with; empty: the first that the client offers
 	Idle      time.Duration    // without a message of the client, after which the session ends with idle_timeout; 0: the gateway's own
 	Gapless   bool             // audio without time stamps has no pauses: its place is how much came before it
+	Close     *Closing         // refuse the client with this close frame after the upgrade, where its protocol does so; nil: serve it
 	Resume    bool             // the client comes back: no life but an existing one will do
 	After     uint64           // of Resume: the cursor of the last final that the client has, 0 for none
 }

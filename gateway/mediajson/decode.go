@@ -17,7 +17,6 @@ type reader struct {
 	format  dialect.Format // of tags that never sent a start
 	resumes bool           // the client comes back to a session that knows its tags
 	tags    map[string]*tag
-	pending []dialect.Event // said before the first message's events
 
 	long bool // set by tests: never take the short way
 }
@@ -28,10 +27,6 @@ type object map[string]json.RawMessage
 
 // Decode takes text and binary messages alike.
 func (r *reader) Decode(_ websocket.MessageType, data []byte, emit func(dialect.Event)) {
-	for _, ev := range r.pending {
-		emit(ev)
-	}
-	r.pending = nil
 	if !r.long {
 		if f, ok := scanMedia(data); ok {
 			r.media(f, emit)

@@ -18,7 +18,7 @@ import (
 
 var codes = []string{
 	CodeBadJSON, CodeUnknownEvent, CodeBadField, CodeBadEncoding, CodeBadPayload, CodeMissingTag, CodeMediaBeforeStart,
-	CodeBlockedTag, CodeOldPacket, CodePacketRestart, CodeUnknownProvider, CodeTooManySources,
+	CodeBlockedTag, CodeOldPacket, CodePacketRestart, CodeTooManySources,
 }
 
 // seed adds conversations, one message a line.

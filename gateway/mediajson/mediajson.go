@@ -31,7 +31,7 @@ const (
 	CodeBlockedTag       = "blocked_tag"        // media of a tag whose start was refused
 	CodeOldPacket        = "old_packet"         // a packet that came already, or too late
 	CodePacketRestart    = "packet_restart"     // packet numbers began anew without a start
-	CodeUnknownProvider  = "unknown_provider"   // the provider asked for is no engine here
+	CodeUnknownProvider  = "unknown_provider"   // the provider asked for is no engine here: the connection is closed
 	CodeTooManySources   = "too_many_sources"   // more tags than one connection may name
 )
 

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
+
+	"github.com/coder/websocket"
 
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
@@ -53,9 +56,9 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 	if !is("sendBack") && !is("sendBackInterim") && !is("useDispatcher") {
 		return nil, dialect.Request{}, badRequest("No transcription output method specified")
 	}
-	engine, notices := d.engine(q.Get("provider"))
+	engine, closing := d.engine(q.Get("provider"))
 	conv := &conversation{
-		reader: &reader{format: format, resumes: resumes, tags: map[string]*tag{}, pending: notices},
+		reader: &reader{format: format, resumes: resumes, tags: map[string]*tag{}},
 		writer: &writer{
 			cfg:      d.cfg,
 			finals:   is("sendBack"),
@@ -67,10 +70,14 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 	}
 	return conv, dialect.Request{
 		SessionID: q.Get("sessionId"),
-		Options:   subjects.Options{Engine: engine, Language: valid(q.Get("lang")), Tags: tags, Extra: extra(q)},
-		Default:   format,
-		Resume:    resumes,
-		After:     after,
+		Options: subjects.Options{
+			Engine: engine, Language: valid(q.Get("lang")), Tags: tags, Extra: extra(q),
+			NoInterims: !is("sendBack") || !is("sendBackInterim"),
+		},
+		Default: format,
+		Close:   closing,
+		Resume:  resumes,
+		After:   after,
 	}, nil
 }
 
@@ -126,9 +133,13 @@ func cursor(q url.Values) (after uint64, given bool, refusal *dialect.Refusal) {
 	return after, true, nil
 }
 
-// engine is the engine that a provider names. One that is not known here leaves the
-// choice open, so that clients may be pointed here unchanged, and is told.
-func (d *Dialect) engine(provider string) (string, []dialect.Event) {
+// The providers that the protocol has names for, whoever offers them.
+var providers = []string{"openai", "openai_custom", "gemini", "deepgram", "xai", "dummy"}
+
+// engine is the engine that a provider names. What is none here is refused as the
+// protocol has it, after the upgrade. A provider whose URL and key the client brings
+// (openai_custom) is never there: a key does not travel on the bus.
+func (d *Dialect) engine(provider string) (string, *dialect.Closing) {
 	if provider == "" {
 		return "", nil
 	}
@@ -144,10 +155,12 @@ func (d *Dialect) engine(provider string) (string, []dialect.Event) {
 	if len(d.cfg.Engines) == 0 {
 		return name, nil
 	}
-	return "", []dialect.Event{notice(dialect.Note{
-		Code: CodeUnknownProvider, Field: "provider", Allowed: strings.Join(d.cfg.Engines, ", "),
-		Message: fmt.Sprintf("provider %.64q is not offered here: the session goes on with any engine", name),
-	})}
+	offered := strings.Join(d.cfg.Engines, ", ")
+	text := fmt.Sprintf("Invalid provider: %.32s. Valid providers are: %s", name, offered)
+	if slices.Contains(providers, name) {
+		text = fmt.Sprintf("Provider '%s' is not available. Available providers: %s", name, offered)
+	}
+	return "", &dialect.Closing{Code: CodeUnknownProvider, Status: websocket.StatusProtocolError, Text: text}
 }
 
 func extra(q url.Values) map[string]string {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
+
 	"stenobus/gateway/dialect"
 	"stenobus/subjects"
 )
@@ -51,15 +53,20 @@ func TestOpenAccepts(t *testing.T) {
 	ogg := dialect.Format{Encoding: "ogg-opus", SampleRate: 48000, Channels: 2}
 	engines := []string{"Pocket", "openai_custom"}
 	opts := func(o subjects.Options) dialect.Request { return dialect.Request{Options: o, Default: opus} }
+	closing := func(text, provider string) dialect.Request {
+		req := opts(subjects.Options{Extra: map[string]string{"provider": provider}})
+		req.Close = &dialect.Closing{Code: CodeUnknownProvider, Status: websocket.StatusProtocolError, Text: text}
+		return req
+	}
 	for name, tc := range map[string]struct {
 		query   string
 		engines []string
 		want    dialect.Request
-		notices []string
 	}{
 		"least":        {query: anyOutput, want: opts(subjects.Options{})},
 		"dispatcher":   {query: "useDispatcher=true", want: opts(subjects.Options{})},
 		"interim only": {query: "sendBackInterim=true", want: opts(subjects.Options{})},
+		"interims":     {query: anyOutput + "&sendBackInterim=true", want: opts(subjects.Options{})},
 		"ogg":          {query: anyOutput + "&encoding=ogg-opus", want: dialect.Request{Default: ogg}},
 		"session id as it came": {
 			query: anyOutput + "&sessionId=..%2Fx%00;y", want: dialect.Request{SessionID: "../x\x00;y", Default: opus},
@@ -87,8 +94,11 @@ func TestOpenAccepts(t *testing.T) {
 		},
 		"unknown provider": {
 			query: anyOutput + "&provider=deepgram", engines: engines,
-			want:    opts(subjects.Options{Extra: map[string]string{"provider": "deepgram"}}),
-			notices: []string{"notice unknown_provider provider (Pocket, openai_custom)"},
+			want: closing("Provider 'deepgram' is not available. Available providers: Pocket, openai_custom", "deepgram"),
+		},
+		"no provider of anybody": {
+			query: anyOutput + "&provider=Nobody", engines: engines,
+			want: closing("Invalid provider: nobody. Valid providers are: Pocket, openai_custom", "Nobody"),
 		},
 		"empty provider": {query: anyOutput + "&provider=", engines: engines, want: opts(subjects.Options{})},
 		"engine's options": {
@@ -103,11 +113,11 @@ func TestOpenAccepts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conv, got := open(t, Config{Engines: tc.engines}, tc.query)
+			tc.want.Options.NoInterims = name != "interims"
 			if !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
-			wantLines(t, decode(conv, `{"event":"info"}`), tc.notices)
-			wantLines(t, decode(conv, `{"event":"info"}`), nil) // said once
+			wantLines(t, decode(conv, `{"event":"info"}`), nil)
 		})
 	}
 }

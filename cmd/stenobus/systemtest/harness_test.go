@@ -171,6 +171,9 @@ func (s *system) bareGateway(nc *nats.Conn, cfg gateway.Config) (*node, *gateway
 	if cfg.DrainWait == 0 {
 		cfg.DrainWait = 2 * time.Second
 	}
+	if cfg.MaxSpeed == 0 {
+		cfg.MaxSpeed = 1e6 // tests do not wait for real time, and their bytes are no real audio
+	}
 	g, err := gateway.New(nc, cfg)
 	if err != nil {
 		s.t.Fatal(err)

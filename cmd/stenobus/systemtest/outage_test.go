@@ -59,6 +59,7 @@ func TestBusIsAwayForTooLong(t *testing.T) {
 	c.speak("a", 70)
 	c.until("a final", func() bool { return len(c.finals) == 1 })
 	s.bus.Stop()
+	subjectstest.Eventually(t, "the gateway has noticed", func() bool { return !gw.nc.IsConnected() })
 	c.speak("a", 200) // four seconds
 	status, reason := c.closed()
 	if status != websocket.StatusTryAgainLater || !strings.Contains(reason, "bus_down") {
@@ -90,6 +91,7 @@ func TestComingBackAfterAnOutage(t *testing.T) {
 	c.speak("a", 70)
 	c.until("a final", func() bool { return len(c.finals) == 1 })
 	s.bus.Stop()
+	subjectstest.Eventually(t, "the gateway has noticed", func() bool { return !gw.nc.IsConnected() })
 	c.speak("a", 200)
 	c.closed()
 	accepted := c.note(dialect.EventError, "bus_down").Accepted["a"]

@@ -3,6 +3,7 @@ package systemtest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ import (
 	"stenobus/worker"
 )
 
-// dialAs connects with headers; the error holds the HTTP status of a refusal.
+// dialAs connects with headers; the error holds HTTP status and body of a refusal.
 func dialAs(t *testing.T, gw *node, query string, header http.Header, protocols ...string) (*client, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
@@ -24,7 +25,8 @@ func dialAs(t *testing.T, gw *node, query string, header http.Header, protocols 
 	conn, resp, err := websocket.Dial(ctx, gw.url+"/transcribe?sendBack=true&stenobus=1&"+query, &websocket.DialOptions{HTTPHeader: header, Subprotocols: protocols})
 	if err != nil {
 		if resp != nil {
-			return nil, fmt.Errorf("status %d: %w", resp.StatusCode, err)
+			body, _ := io.ReadAll(resp.Body) // what the library kept of it
+			return nil, fmt.Errorf("status %d: %s: %w", resp.StatusCode, body, err)
 		}
 		return nil, err
 	}

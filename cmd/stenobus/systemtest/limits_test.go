@@ -1,0 +1,162 @@
+package systemtest
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"stenobus/dispatcher"
+	"stenobus/gateway"
+	"stenobus/gateway/auth"
+	"stenobus/subjects/subjectstest"
+	"stenobus/worker"
+)
+
+// limited is a whole system with one gateway.
+func limited(t *testing.T, cfg gateway.Config) (*system, *node) {
+	t.Helper()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	return s, s.gateway(cfg)
+}
+
+// endsWith checks how a session ended, and that every frame that was accepted is accounted for.
+func (c *client) endsWith(status websocket.StatusCode, reason string) {
+	c.t.Helper()
+	if got, text := c.closed(); got != status || !strings.Contains(text, reason) {
+		c.t.Errorf("closed with %d %s, want %d %s", got, text, status, reason)
+	}
+	if e := c.note("ended", ""); e == nil || *e.Unaccounted != 0 {
+		c.t.Errorf("ledger %+v: what was accepted is not accounted for", e)
+	}
+}
+
+func TestSilentClient(t *testing.T) {
+	t.Parallel()
+	s, gw := limited(t, gateway.Config{IdleWait: 300 * time.Millisecond})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 60)
+	c.endsWith(websocket.StatusPolicyViolation, "idle_timeout")
+	s.ledgerOf("room", 60)
+}
+
+func TestSessionThatGoesOnForTooLong(t *testing.T) {
+	t.Parallel()
+	s, gw := limited(t, gateway.Config{MaxLength: time.Second})
+	c := dial(t, gw, named("room"))
+	c.start("a")
+	c.speak("a", 60)
+	c.endsWith(websocket.StatusGoingAway, "session_too_long")
+	s.ledgerOf("room", 60)
+}
+
+func TestAudioFasterThanAllowed(t *testing.T) {
+	t.Parallel()
+	s, gw := limited(t, gateway.Config{MaxSpeed: 2, Window: 5 * time.Minute, WindowBytes: 64 << 20})
+	c := dial(t, gw, named("room"))
+	c.until("it is served", func() bool { return c.note("ready", "") != nil })
+	c.raw(`{"event":"start","start":{"tag":"a","mediaFormat":{"encoding":"l16","sampleRate":8000,"channels":1}}}`)
+	second := base64.StdEncoding.EncodeToString(make([]byte, 16000))
+	for i := 0; i < 200 && c.told("error", "audio_too_fast") == nil; i++ {
+		media := fmt.Appendf(nil, `{"event":"media","media":{"tag":"a","chunk":%d,"payload":%q}}`, i, second)
+		if c.conn.Write(s.ctx(), websocket.MessageText, media) != nil {
+			break // it is closed already
+		}
+	}
+	c.endsWith(websocket.StatusPolicyViolation, "audio_too_fast: more than 2 times real time")
+}
+
+func TestAddressThatConnectsTooOften(t *testing.T) {
+	t.Parallel()
+	s, gw := limited(t, gateway.Config{ConnectRate: 0.01})
+	dial(t, gw, named("room"))
+	_, resp, err := websocket.Dial(s.ctx(), gw.url+"/transcribe?sendBack=true", nil)
+	if err == nil || resp == nil || resp.StatusCode != http.StatusTooManyRequests ||
+		resp.Header.Get("Retry-After") != "1" || resp.Header.Get("Stenobus-Code") != "too_many_connects" {
+		t.Errorf("got %v, %v; want 429 too_many_connects and when to try again", resp, err)
+	}
+}
+
+// Sources come and go in a long session: their number is bounded, as all are in its log.
+func TestSourcesOfALife(t *testing.T) {
+	t.Parallel()
+	s, gw := limited(t, gateway.Config{})
+	c := dial(t, gw, named("room"))
+	for i := range 1030 {
+		tag := fmt.Sprintf("t%d", i)
+		c.start(tag)
+		c.speak(tag, 1)
+		c.raw(fmt.Sprintf(`{"event":"stop","stop":{"tag":%q}}`, tag))
+	}
+	c.until("it is told", func() bool { return c.note("warning", "too_many_sources") != nil })
+	c.end()
+	c.closed()
+	s.ledgerOf("room", 1024)
+}
+
+// byName knows clients whose key is their name.
+type byName map[string]auth.Principal
+
+func (names byName) Authenticate(_ context.Context, key string) (auth.Principal, error) {
+	p, ok := names[key]
+	if !ok {
+		return p, auth.ErrUnknown
+	}
+	return p, nil
+}
+
+func TestSessionsOfAPrincipal(t *testing.T) {
+	t.Parallel()
+	_, gw := limited(t, gateway.Config{MaxPrincipal: 1, Auth: byName{
+		"ann": {Name: "ann"}, "bob": {Name: "bob", MaxSessions: 2, Sessions: []string{"bob-*"}, Providers: []string{"tally"}},
+	}})
+	as := func(who, query string) (*client, int, string) {
+		t.Helper()
+		c, err := dialAs(t, gw, query, http.Header{"Authorization": {"Bearer " + who}})
+		if err != nil {
+			status := 0
+			if _, e := fmt.Sscanf(err.Error(), "status %d", &status); e != nil {
+				t.Fatal(err)
+			}
+			return nil, status, err.Error()
+		}
+		return c, 0, ""
+	}
+	ann, _, _ := as("ann", named("a1"))
+	if ann == nil {
+		t.Fatal("ann was refused")
+	}
+	for _, tt := range []struct {
+		who, query string
+		status     int
+		text       string
+	}{
+		{"eve", named("e1"), 401, "Unauthorized"},
+		{"", named("e1"), 401, "Unauthorized"},
+		{"ann", named("a2"), 429, "1 of 1 sessions"},
+		{"bob", named("bob-1"), 0, ""},
+		{"bob", named("bob-2"), 0, ""},
+		{"bob", named("bob-3"), 429, "2 of 2 sessions"},
+		{"bob", named("a1"), 403, "not among those"},
+		{"bob", named("bob-1") + "&provider=pocketsphinx", 403, "provider"},
+	} {
+		_, status, text := as(tt.who, tt.query)
+		if status != tt.status || !strings.Contains(text, tt.text) {
+			t.Errorf("%s %s: %d %s, want %d %s", tt.who, tt.query, status, text, tt.status, tt.text)
+		}
+	}
+	ann.end()
+	ann.closed()
+	subjectstest.Eventually(t, "her place is free", func() bool {
+		c, _, _ := as("ann", named("a3"))
+		return c != nil
+	})
+}

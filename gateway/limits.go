@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"stenobus/gateway/dialect"
+	"stenobus/subjects"
+)
+
+const (
+	speedBurst   = time.Minute // audio that may come at once, however fast
+	maxAddresses = 1 << 16     // whose attempts are counted at once
+	maxSourceNum = 1 << 10     // sources of one session's whole life: every result tells of all of them
+)
+
+// attempts bounds how often one address may ask to connect. It knows a bounded number of
+// addresses: the least recently seen half goes when there are more.
+type attempts struct {
+	each rate.Limit // a second
+	most int        // at once
+
+	mu       sync.Mutex // guards what follows
+	now, old map[netip.Prefix]*rate.Limiter
+}
+
+func newAttempts(each float64) *attempts {
+	return &attempts{each: rate.Limit(each), most: max(1, int(2*each)), now: map[netip.Prefix]*rate.Limiter{}}
+}
+
+// allow counts an attempt. An address of IPv6 counts by its network: a client has as many
+// of these addresses as it likes.
+func (a *attempts) allow(remote string) bool {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		host = remote
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return true // no address of a network, such as a test's
+	}
+	addr = addr.Unmap()
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	prefix, err := addr.Prefix(bits)
+	if err != nil {
+		return true
+	}
+	return a.limiter(prefix).Allow()
+}
+
+func (a *attempts) limiter(p netip.Prefix) *rate.Limiter {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l := a.now[p]; l != nil {
+		return l
+	}
+	l := a.old[p]
+	if l == nil {
+		l = rate.NewLimiter(a.each, a.most)
+	}
+	if len(a.now) >= maxAddresses/2 {
+		a.old, a.now = a.now, map[netip.Prefix]*rate.Limiter{}
+	}
+	a.now[p] = l
+	return l
+}
+
+// tooManyAttempts refuses an address that connects too often, before anything else is done
+// for it.
+func (g *Server) tooManyAttempts(r *http.Request) *dialect.Refusal {
+	if g.attempts.allow(r.RemoteAddr) {
+		return nil
+	}
+	return &dialect.Refusal{
+		Status: http.StatusTooManyRequests, Code: refusedRate, RetryAfter: time.Second,
+		Text: fmt.Sprintf("more than %g connections a second from one address", g.cfg.ConnectRate),
+	}
+}
+
+// principalFull refuses a session more than a principal may have at once. The caller
+// holds mu.
+func (g *Server) principalFull(c credentials) *dialect.Refusal {
+	if c.principal == "" {
+		return nil
+	}
+	most := or(c.may.MaxSessions, g.cfg.MaxPrincipal)
+	if g.byPrincipal[c.principal] < most {
+		return nil
+	}
+	return &dialect.Refusal{
+		Status: http.StatusTooManyRequests, Code: refusedTooMany, RetryAfter: 5 * time.Second,
+		Text: fmt.Sprintf("this client has %d of %d sessions on this gateway", g.byPrincipal[c.principal], most),
+	}
+}
+
+// tooFast tells whether a source has more audio than its time allows. Audio whose length
+// can't be told from outside is bounded by the window alone.
+func (s *session) tooFast(f *feed) bool {
+	allowed := speedBurst + time.Duration(s.srv.cfg.MaxSpeed*float64(time.Since(s.began)))
+	return f.audio > allowed
+}
+
+// lasted ends a session that has gone on for as long as any may.
+func (s *session) lasted(now time.Time) {
+	if s.over || s.yielding {
+		return
+	}
+	s.giveUp(endTooLong.because(fmt.Sprintf("more than %v", s.srv.cfg.MaxLength)), subjects.EndRefused)
+	s.flow(now)
+}
