@@ -21,7 +21,7 @@ import (
 
 // client is a bridge as the protocol describes it, that keeps everything it sent and heard.
 type client struct {
-	t    *testing.T
+	t    testing.TB
 	conn *websocket.Conn
 	rnd  *rand.Rand
 
@@ -47,7 +47,7 @@ type sentFrame struct {
 	data []byte
 }
 
-func dial(t *testing.T, gw *node, query string) *client {
+func dial(t testing.TB, gw *node, query string) *client {
 	t.Helper()
 	c, err := tryDial(t, gw, query)
 	if err != nil {
@@ -57,7 +57,7 @@ func dial(t *testing.T, gw *node, query string) *client {
 }
 
 // dialDeaf connects a client that never reads.
-func dialDeaf(t *testing.T, gw *node, query string) *client {
+func dialDeaf(t testing.TB, gw *node, query string) *client {
 	t.Helper()
 	c, err := connect(t, gw, query)
 	if err != nil {
@@ -68,7 +68,7 @@ func dialDeaf(t *testing.T, gw *node, query string) *client {
 	return c
 }
 
-func tryDial(t *testing.T, gw *node, query string) (*client, error) {
+func tryDial(t testing.TB, gw *node, query string) (*client, error) {
 	c, err := connect(t, gw, query)
 	if err == nil {
 		go c.read()
@@ -77,7 +77,7 @@ func tryDial(t *testing.T, gw *node, query string) (*client, error) {
 	return c, err
 }
 
-func connect(t *testing.T, gw *node, query string) (*client, error) {
+func connect(t testing.TB, gw *node, query string) (*client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
 	defer cancel()
 	conn, resp, err := websocket.Dial(ctx, gw.url+"/transcribe?sendBack=true&sendBackInterim=true&stenobus=1&"+query, nil)
@@ -90,7 +90,7 @@ func connect(t *testing.T, gw *node, query string) (*client, error) {
 	return newClient(t, conn), nil
 }
 
-func newClient(t *testing.T, conn *websocket.Conn) *client {
+func newClient(t testing.TB, conn *websocket.Conn) *client {
 	conn.SetReadLimit(-1)
 	return &client{
 		t: t, conn: conn, rnd: rand.New(rand.NewPCG(1, 2)),

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // system is a deployment in one process, on a server of its own.
 type system struct {
-	t   *testing.T
+	t   testing.TB
 	bus *subjectstest.Bus
 	nc  *nats.Conn // the test's own
 	js  jetstream.JetStream
@@ -51,7 +51,7 @@ func (n *node) kill() {
 	n.end()
 }
 
-func newSystem(t *testing.T) *system {
+func newSystem(t testing.TB) *system {
 	t.Helper()
 	s := &system{t: t, bus: subjectstest.NewBus(t)}
 	s.nc = s.bus.Dial()
