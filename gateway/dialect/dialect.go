@@ -97,7 +97,7 @@ func (r Refusal) Plain(h http.Header) string {
 
 // Format of a source's audio.
 type Format struct {
-	Encoding   string // opus, ogg-opus or l16
+	Encoding   string // opus, ogg-opus, l16, mulaw or alaw
 	SampleRate int    // samples/s
 	Channels   int
 }
