@@ -186,12 +186,9 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return
 	}
 	defer g.loops.Done()
-	protocols := chosen(protocols(r))
-	if req.Protocol != "" {
-		protocols = []string{req.Protocol}
-	}
+	answer(w.Header(), req, s.id)
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:    protocols,
+		Subprotocols:    subprotocols(r, req, d),
 		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
 		CompressionMode: websocket.CompressionDisabled,
 	})
@@ -202,7 +199,7 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 	conn.SetReadLimit(g.cfg.MaxMessage)
 	s.send(s.conv.Hello(dialect.Welcome{
 		Session: s.id, Given: s.given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
-		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token,
+		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token, Began: s.began,
 	}), "")
 	g.converse(s, conn)
 }

@@ -127,8 +127,10 @@ func (s *session) deliver(ctx context.Context, r stored) {
 		deliverAs(s, r, func(o subjects.Owner) { s.progress(o.Progress) })
 	case subjects.KindMark:
 		deliverAs(s, r, func(m subjects.Mark) {
+			tag := s.byNum[m.Source]
+			end := s.endOf(tag, m.LastFrame) // before progress forgets the frame
 			s.progress(m.Progress)
-			s.tell(dialect.Note{Event: dialect.EventProgress, Tag: s.byNum[m.Source], LastFrame: m.LastFrame})
+			s.tell(dialect.Note{Event: dialect.EventProgress, Tag: tag, LastFrame: m.LastFrame, EndMS: end, OriginMS: s.origin(tag)})
 			s.tellFlushed()
 		})
 	case subjects.KindFinal:
@@ -205,6 +207,20 @@ func (s *session) origin(tag string) int64 {
 		return f.origin + s.clockMS
 	}
 	return 0
+}
+
+// endOf is the session clock at the end of a frame that this gateway has, 0 for others.
+func (s *session) endOf(tag string, n uint64) (end int64) {
+	f := s.feeds[tag]
+	if f == nil {
+		return 0
+	}
+	s.snd.each(n, n, func(_ uint64, e *entry) {
+		if e.kind == subjects.KindFrames {
+			end = e.at + duration(f.format, e.payload).Milliseconds()
+		}
+	})
+	return end
 }
 
 // sessionEnded tells the client the ledger; once the record is gone the connection

@@ -75,6 +75,9 @@ type Request struct {
 	Options   subjects.Options // GraceMS is the gateway's to fill
 	Default   Format           // format of a source that sends media without a start
 	Protocol  string           // subprotocol to answer with; empty: the first that the client offers
+	Private   bool             // subprotocols may hold secrets: none but Protocol is answered
+	Header    http.Header      // goes into the answer to the upgrade; nil: nothing more
+	IDHeader  string           // name of a header of that answer that tells the session's id; empty: none
 	Idle      time.Duration    // without a message of the client, after which the session ends with idle_timeout; 0: the gateway's own
 	Gapless   bool             // audio without time stamps has no pauses: its place is how much came before it
 	Resume    bool             // the client comes back: no life but an existing one will do
@@ -107,13 +110,14 @@ type EventKind int
 
 // The kinds of events.
 const (
-	Start  EventKind = iota // a source begins, or goes on in another format
-	Media                   // one frame of a source
-	Stop                    // a source ends
-	Flush                   // finalise what was spoken; Tag empty: of all sources
-	End                     // the client is done and waits for its last finals
-	Reply                   // send this back at once
-	Notice                  // tell the client, by way of Note
+	Start    EventKind = iota // a source begins, or goes on in another format
+	Media                     // one frame of a source
+	Stop                      // a source ends
+	Flush                     // finalise what was spoken; Tag empty: of all sources
+	End                       // the client is done and waits for its last finals
+	Reply                     // send this back at once
+	Notice                    // tell the client, by way of Note
+	Unusable                  // nothing of what the client sends can be used, as Note says: the session ends with bad_audio
 )
 
 // Event is one thing that a client said.
@@ -126,7 +130,7 @@ type Event struct {
 	Payload  []byte // of Media: the frame, handed over to the session; of Reply: the message
 	Packet   int64  // of Media: the client's packet number; -1: none
 	TimeMS   int64  // of Media: position on the source's own clock, ms; -1: unknown
-	Note     Note   // of Notice
+	Note     Note   // of Notice and Unusable
 }
 
 // Welcome is what a fresh connection may tell its client.
@@ -138,6 +142,7 @@ type Welcome struct {
 	GraceMS  int64
 	Version  string
 	Provider string // engine asked for, empty: any
+	Began    time.Time
 }
 
 // Result is one hypothesis, neutral to dialects.
@@ -198,6 +203,8 @@ type Note struct {
 	Count   uint64             `json:"count,omitempty"` // how often since the last such note
 
 	Tag          string            `json:"source,omitempty"`
+	EndMS        int64             `json:"-"` // of progress: session clock at the end of LastFrame; 0: unknown
+	OriginMS     int64             `json:"-"` // of progress: as in a Result
 	LastFrame    uint64            `json:"last_frame,omitempty"`
 	Worker       string            `json:"worker,omitempty"`
 	Packets      map[string]int64  `json:"packets,omitzero"` // of resumed, by source: the client's own number of the last packet here; nil: unknown
