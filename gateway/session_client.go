@@ -323,11 +323,19 @@ func (s *session) warn(n dialect.Note) {
 // grumble logs a fault of another process.
 func (s *session) grumble(msg string, err error) { s.srv.grumble(s.log, msg, err) }
 
-// send queues messages for the client; source names the source of an interim. A
-// client that reads too slowly is cut off, its session goes on without it.
+// send queues messages for the client; source names the source of an interim, which is
+// the last of them. A client that reads too slowly is cut off, its session goes on
+// without it.
 func (s *session) send(messages [][]byte, source string) {
-	for _, m := range messages {
-		if err := s.out.push(message{data: m, source: source}); err != nil {
+	for i, m := range messages {
+		if m == nil {
+			continue
+		}
+		out := message{data: m}
+		if i == len(messages)-1 {
+			out.source = source
+		}
+		if err := s.out.push(out); err != nil {
 			s.log.Warn("client reads too slowly, it is cut off")
 			s.srv.metrics.ends.WithLabelValues(endSlow.code).Inc()
 			s.out.cut(endSlow)

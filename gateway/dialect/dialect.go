@@ -50,7 +50,8 @@ type Conversation interface {
 	// Hello is what the client hears first after each connect, nil for nothing.
 	Hello(w Welcome) [][]byte
 
-	// Result renders an interim or a final, nil where the client wants none.
+	// Result renders an interim or a final, nil where the client wants none. Of an
+	// interim's messages the last may be dropped for a later one, unless it is nil.
 	Result(r Result) [][]byte
 
 	// Note renders something that happened to the session, nil where the protocol
