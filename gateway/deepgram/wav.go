@@ -109,16 +109,17 @@ func (w *wav) chunk(name string, size int64, r *reader) bool {
 
 // audio hands on what lies in the data chunk.
 func (w *wav) audio(data []byte, r *reader) {
-	if n := int64(len(data)); w.left >= 0 {
-		if n > w.left && !w.over {
-			w.over = true
-			r.garbage("what follows the data chunk of a WAV stream is no audio; a writer that does not know its size says 0 or 0xffffffff")
-		}
-		data = data[:min(n, w.left)]
-		w.left -= int64(len(data))
+	mine := data
+	if w.left >= 0 {
+		mine = data[:min(int64(len(data)), w.left)]
+		w.left -= int64(len(mine))
 	}
-	if len(data) > 0 {
-		w.samples.take(data, r)
+	if len(mine) > 0 {
+		w.samples.take(mine, r)
+	}
+	if len(mine) < len(data) && !w.over {
+		w.over = true
+		r.garbage("what follows the data chunk of a WAV stream is no audio; a writer that does not know its size says 0 or 0xffffffff")
 	}
 }
 
