@@ -25,6 +25,7 @@ var (
 	endForbidden  = end{"forbidden", websocket.StatusPolicyViolation, "forbidden: the session is somebody else's, or the resume token is missing or wrong", false}
 	endTooFast    = end{"audio_too_fast", websocket.StatusPolicyViolation, "audio_too_fast", false}
 	endSlow       = end{"slow_client", websocket.StatusPolicyViolation, "slow_client: results were not read fast enough", true}
+	endBadAudio   = end{"bad_audio", websocket.StatusPolicyViolation, "bad_audio", false}
 	endTooBig     = end{"message_too_big", websocket.StatusMessageTooBig, "message_too_big", false}
 	endNoWorker   = end{"no_worker", websocket.StatusTryAgainLater, "no_worker", true}
 	endBus        = end{"bus_down", websocket.StatusTryAgainLater, "bus_down: the message bus does not answer", true}

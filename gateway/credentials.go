@@ -128,11 +128,22 @@ func protocols(r *http.Request) (names []string) {
 	return names
 }
 
+// subprotocols are what the answer to an upgrade may name.
+func subprotocols(r *http.Request, req dialect.Request, d dialect.Dialect) []string {
+	switch {
+	case req.Protocol != "":
+		return []string{req.Protocol}
+	case req.Private:
+		return nil
+	}
+	return chosen(protocols(r), d.Key(r))
+}
+
 // chosen echoes the first subprotocol that a client offers, as the bridge's peers do.
-// One that holds a token is never repeated.
-func chosen(offered []string) []string {
+// One that is a key or holds a token is never repeated.
+func chosen(offered []string, key string) []string {
 	for _, name := range offered {
-		if !strings.HasPrefix(name, tokenProtocol) {
+		if !strings.HasPrefix(name, tokenProtocol) && (key == "" || name != key) {
 			return []string{name}
 		}
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"stenobus/gateway/deepgram"
 	"stenobus/gateway/dialect"
 	"stenobus/gateway/mediajson"
 )
@@ -10,5 +11,6 @@ import (
 func dialects(cfg Config) []dialect.Dialect {
 	return []dialect.Dialect{
 		mediajson.New(mediajson.Config{Version: cfg.Version, Engines: cfg.Engines}),
+		deepgram.New(deepgram.Config{Version: cfg.Version, Engines: cfg.Engines, Idle: cfg.IdleWait}),
 	}
 }

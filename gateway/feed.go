@@ -22,9 +22,10 @@ type feed struct {
 	origin int64            // session clock of the first one, without the offset of a session that lived before
 
 	anchored bool
-	anchor   int64 // session clock of the first frame since the anchor, ms
-	first    int64 // the client's own clock there, ms
-	end      int64 // session clock where the last frame ended, ms
+	anchor   int64         // session clock of the first frame since the anchor, ms
+	first    int64         // the client's own clock there, ms
+	end      int64         // session clock where the last frame ended, ms
+	part     time.Duration // how much later it ended, below a ms: many frames would add up
 }
 
 // place puts a frame on the session clock. The client's time stamps count, so that
@@ -42,7 +43,9 @@ func (f *feed) place(ev dialect.Event, now int64, gapless bool) int64 {
 func (f *feed) position(ev dialect.Event, now int64, gapless bool) int64 {
 	lasts := duration(f.format, ev.Payload)
 	f.audio += lasts
-	length := lasts.Milliseconds()
+	exact := f.part + lasts
+	length := exact.Milliseconds()
+	f.part = exact - time.Duration(length)*time.Millisecond
 	at := max(f.end, 0)
 	switch {
 	case ev.TimeMS >= 0:
@@ -70,13 +73,21 @@ func (f *feed) restart(format dialect.Format) {
 func duration(f dialect.Format, payload []byte) time.Duration {
 	switch f.Encoding {
 	case "l16":
-		if bytes := 2 * f.SampleRate * f.Channels; bytes > 0 {
-			return time.Duration(len(payload)) * time.Second / time.Duration(bytes)
-		}
+		return samplesDuration(f, 2, payload)
+	case "mulaw", "alaw":
+		return samplesDuration(f, 1, payload)
 	case "opus":
 		return opusDuration(payload)
 	}
 	return 0
+}
+
+func samplesDuration(f dialect.Format, bytes int, payload []byte) time.Duration {
+	rate := bytes * f.SampleRate * f.Channels
+	if rate <= 0 {
+		return 0
+	}
+	return time.Duration(len(payload)) * time.Second / time.Duration(rate)
 }
 
 // opusDuration reads a packet's duration from its first two bytes (RFC 6716, 3.1 and

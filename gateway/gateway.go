@@ -183,7 +183,7 @@ func (g *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect) {
 	s, req, refusal := g.request(w, r, d)
 	if refusal == nil && req.Close != nil {
-		g.closeAtOnce(w, r, req)
+		g.closeAtOnce(w, r, req, d)
 		return
 	}
 	if refusal == nil {
@@ -194,7 +194,8 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return
 	}
 	defer g.loops.Done()
-	conn, err := g.accept(w, r, req)
+	answer(w.Header(), req, s.id)
+	conn, err := g.accept(w, r, req, d)
 	if err != nil {
 		g.exit(s)
 		return // accept has answered
@@ -202,26 +203,22 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 	conn.SetReadLimit(g.cfg.MaxMessage)
 	s.send(s.conv.Hello(dialect.Welcome{
 		Session: s.id, Given: s.given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
-		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token,
+		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token, Began: s.began,
 	}), "")
 	g.converse(s, conn)
 }
 
-func (g *Server) accept(w http.ResponseWriter, r *http.Request, req dialect.Request) (*websocket.Conn, error) {
-	protocols := chosen(protocols(r))
-	if req.Protocol != "" {
-		protocols = []string{req.Protocol}
-	}
+func (g *Server) accept(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect) (*websocket.Conn, error) {
 	return websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:    protocols,
+		Subprotocols:    subprotocols(r, req, d),
 		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
 		CompressionMode: websocket.CompressionDisabled,
 	})
 }
 
 // closeAtOnce refuses a client in the way of protocols that do so after the upgrade.
-func (g *Server) closeAtOnce(w http.ResponseWriter, r *http.Request, req dialect.Request) {
-	conn, err := g.accept(w, r, req)
+func (g *Server) closeAtOnce(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect) {
+	conn, err := g.accept(w, r, req, d)
 	if err != nil {
 		return // accept has answered
 	}

@@ -45,7 +45,9 @@ func TestFeedPlacesFrames(t *testing.T) {
 	const gapless, gaps = true, false
 	l16 := dialect.Format{Encoding: "l16", SampleRate: 16000, Channels: 1}
 	opus := dialect.Format{Encoding: "opus", SampleRate: 48000, Channels: 2}
-	frame := make([]byte, 640) // 20 ms of l16
+	mulaw := dialect.Format{Encoding: "mulaw", SampleRate: 8000, Channels: 1}
+	cd := dialect.Format{Encoding: "l16", SampleRate: 44100, Channels: 1}
+	frame := make([]byte, 640) // 20 ms of l16, 80 of mulaw, 7.26 of cd
 	type in struct{ time, now, want int64 }
 	for _, tt := range []struct {
 		name    string
@@ -59,6 +61,8 @@ func TestFeedPlacesFrames(t *testing.T) {
 		{"no clock, in a burst", l16, gaps, []in{{-1, 0, 0}, {-1, 0, 20}, {-1, 1, 40}}},
 		{"no clock, with a pause", l16, gaps, []in{{-1, 0, 0}, {-1, 20, 20}, {-1, 5000, 5000}}},
 		{"no clock, without pauses", l16, gapless, []in{{-1, 700, 700}, {-1, 720, 720}, {-1, 5000, 740}}},
+		{"telephony, without pauses", mulaw, gapless, []in{{-1, 700, 700}, {-1, 720, 780}, {-1, 5000, 860}}},
+		{"lengths of no whole ms", cd, gapless, []in{{-1, 0, 0}, {-1, 0, 7}, {-1, 0, 14}, {-1, 0, 21}, {-1, 0, 29}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

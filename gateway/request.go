@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"stenobus/gateway/dialect"
+	"stenobus/subjects"
 )
 
 // The codes of refusals before the upgrade, a closed list that all dialects share.
@@ -57,6 +58,16 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	}
 	s := newSession(g, id, given, req, creds, conv)
 	return s, req, g.admit(r.Context(), s)
+}
+
+// answer adds what a dialect tells its client when the connection is made.
+func answer(h http.Header, req dialect.Request, id subjects.SessionID) {
+	for name, values := range req.Header {
+		h[name] = values
+	}
+	if req.IDHeader != "" {
+		h.Set(req.IDHeader, string(id))
+	}
 }
 
 func notOpen() *dialect.Refusal {

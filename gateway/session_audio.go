@@ -43,11 +43,14 @@ func (s *session) event(ev dialect.Event) {
 			s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: s.deflt, Implicit: true})
 		}
 	}
-	if ev.Kind == dialect.End {
+	switch ev.Kind {
+	case dialect.End:
 		s.end(subjects.EndClient, endDone)
-		return
+	case dialect.Unusable:
+		s.giveUp(endBadAudio.because(ev.Note.Message), subjects.EndRefused)
+	default:
+		s.take(ev)
 	}
-	s.take(ev)
 }
 
 // manySources refuses a source beyond what a session may have, at once or in its life.

@@ -127,8 +127,10 @@ func (s *session) deliver(ctx context.Context, r stored) {
 		deliverAs(s, r, func(o subjects.Owner) { s.progress(o.Progress) })
 	case subjects.KindMark:
 		deliverAs(s, r, func(m subjects.Mark) {
+			tag := s.byNum[m.Source]
+			end := s.endOf(tag, m.LastFrame) // before progress forgets the frame
 			s.progress(m.Progress)
-			s.tell(dialect.Note{Event: dialect.EventProgress, Tag: s.byNum[m.Source], LastFrame: m.LastFrame})
+			s.tell(dialect.Note{Event: dialect.EventProgress, Tag: tag, LastFrame: m.LastFrame, EndMS: end, OriginMS: s.origin(tag)})
 			s.tellFlushed()
 		})
 	case subjects.KindFinal:
@@ -205,6 +207,20 @@ func (s *session) origin(tag string) int64 {
 		return f.origin + s.clockMS
 	}
 	return 0
+}
+
+// endOf is the session clock at the end of a frame that this gateway has, 0 for others.
+func (s *session) endOf(tag string, n uint64) (end int64) {
+	f := s.feeds[tag]
+	if f == nil {
+		return 0
+	}
+	s.snd.each(n, n, func(_ uint64, e *entry) {
+		if e.kind == subjects.KindFrames {
+			end = e.at + duration(f.format, e.payload).Milliseconds()
+		}
+	})
+	return end
 }
 
 // sessionEnded tells the client the ledger; once the record is gone the connection
@@ -307,11 +323,19 @@ func (s *session) warn(n dialect.Note) {
 // grumble logs a fault of another process.
 func (s *session) grumble(msg string, err error) { s.srv.grumble(s.log, msg, err) }
 
-// send queues messages for the client; source names the source of an interim. A
-// client that reads too slowly is cut off, its session goes on without it.
+// send queues messages for the client; source names the source of an interim, which is
+// the last of them. A client that reads too slowly is cut off, its session goes on
+// without it.
 func (s *session) send(messages [][]byte, source string) {
-	for _, m := range messages {
-		if err := s.out.push(message{data: m, source: source}); err != nil {
+	for i, m := range messages {
+		if m == nil {
+			continue
+		}
+		out := message{data: m}
+		if i == len(messages)-1 {
+			out.source = source
+		}
+		if err := s.out.push(out); err != nil {
 			s.log.Warn("client reads too slowly, it is cut off")
 			s.srv.metrics.ends.WithLabelValues(endSlow.code).Inc()
 			s.out.cut(endSlow)

@@ -9,7 +9,7 @@ import (
 type Source struct {
 	Source     uint32 `json:"source"`             // number, from 1, never reused in a life
 	Name       string `json:"name"`               // the client's name of it
-	Encoding   string `json:"encoding"`           // opus, ogg-opus or l16
+	Encoding   string `json:"encoding"`           // opus, ogg-opus, l16, mulaw or alaw
 	SampleRate int    `json:"sample_rate"`        // samples/s
 	Channels   int    `json:"channels"`           // 1 or more
 	Language   string `json:"language,omitempty"` // BCP 47 tag; empty: the session's

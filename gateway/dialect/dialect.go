@@ -50,7 +50,8 @@ type Conversation interface {
 	// Hello is what the client hears first after each connect, nil for nothing.
 	Hello(w Welcome) [][]byte
 
-	// Result renders an interim or a final, nil where the client wants none.
+	// Result renders an interim or a final, nil where the client wants none. Of an
+	// interim's messages the last may be dropped for a later one, unless it is nil.
 	Result(r Result) [][]byte
 
 	// Note renders something that happened to the session, nil where the protocol
@@ -75,6 +76,9 @@ type Request struct {
 	Options   subjects.Options // GraceMS is the gateway's to fill
 	Default   Format           // format of a source that sends media without a start
 	Protocol  string           // subprotocol to answer with; empty: the first that the client offers
+	Private   bool             // subprotocols may hold secrets: none but Protocol is answered
+	Header    http.Header      // goes into the answer to the upgrade; nil: nothing more
+	IDHeader  string           // name of a header of that answer that tells the session's id; empty: none
 	Idle      time.Duration    // without a message of the client, after which the session ends with idle_timeout; 0: the gateway's own
 	Gapless   bool             // audio without time stamps has no pauses: its place is how much came before it
 	Close     *Closing         // refuse the client with this close frame after the upgrade, where its protocol does so; nil: serve it
@@ -98,7 +102,7 @@ func (r Refusal) Plain(h http.Header) string {
 
 // Format of a source's audio.
 type Format struct {
-	Encoding   string // opus, ogg-opus or l16
+	Encoding   string // opus, ogg-opus, l16, mulaw or alaw
 	SampleRate int    // samples/s
 	Channels   int
 }
@@ -108,13 +112,14 @@ type EventKind int
 
 // The kinds of events.
 const (
-	Start  EventKind = iota // a source begins, or goes on in another format
-	Media                   // one frame of a source
-	Stop                    // a source ends
-	Flush                   // finalise what was spoken; Tag empty: of all sources
-	End                     // the client is done and waits for its last finals
-	Reply                   // send this back at once
-	Notice                  // tell the client, by way of Note
+	Start    EventKind = iota // a source begins, or goes on in another format
+	Media                     // one frame of a source
+	Stop                      // a source ends
+	Flush                     // finalise what was spoken; Tag empty: of all sources
+	End                       // the client is done and waits for its last finals
+	Reply                     // send this back at once
+	Notice                    // tell the client, by way of Note
+	Unusable                  // nothing of what the client sends can be used, as Note says: the session ends with bad_audio
 )
 
 // Event is one thing that a client said.
@@ -127,7 +132,7 @@ type Event struct {
 	Payload  []byte // of Media: the frame, handed over to the session; of Reply: the message
 	Packet   int64  // of Media: the client's packet number; -1: none
 	TimeMS   int64  // of Media: position on the source's own clock, ms; -1: unknown
-	Note     Note   // of Notice
+	Note     Note   // of Notice and Unusable
 }
 
 // Welcome is what a fresh connection may tell its client.
@@ -139,6 +144,7 @@ type Welcome struct {
 	GraceMS  int64
 	Version  string
 	Provider string // engine asked for, empty: any
+	Began    time.Time
 }
 
 // Result is one hypothesis, neutral to dialects.
@@ -199,6 +205,8 @@ type Note struct {
 	Count   uint64             `json:"count,omitempty"` // how often since the last such note
 
 	Tag          string            `json:"source,omitempty"`
+	EndMS        int64             `json:"-"` // of progress: session clock at the end of LastFrame; 0: unknown
+	OriginMS     int64             `json:"-"` // of progress: as in a Result
 	LastFrame    uint64            `json:"last_frame,omitempty"`
 	Worker       string            `json:"worker,omitempty"`
 	Packets      map[string]int64  `json:"packets,omitzero"` // of resumed, by source: the client's own number of the last packet here; nil: unknown

@@ -73,8 +73,11 @@ func (d *Decoder) Decode(number uint64, packet int64, at time.Duration, data []b
 // start chooses by the first frame: clients that forward a recorder's output often
 // call an Ogg stream "opus".
 func (d *Decoder) start(first []byte) (framing, error) {
-	if d.format.Encoding == L16 {
+	switch d.format.Encoding {
+	case L16:
 		return newL16(d.format, d.rate), nil
+	case MuLaw, ALaw:
+		return newCompanded(d.format, d.rate), nil
 	}
 	v, err := newVoice(d.codec, d.rate)
 	if err != nil {

@@ -10,9 +10,11 @@ const (
 	Opus    = "opus"     // one bare Opus packet a frame
 	OggOpus = "ogg-opus" // an Ogg stream cut anywhere into frames
 	L16     = "l16"      // signed 16-bit little-endian samples, channels interleaved
+	MuLaw   = "mulaw"    // samples of one byte, ITU-T G.711 µ-law, channels interleaved
+	ALaw    = "alaw"     // the same in A-law
 )
 
-// What is allowed of l16.
+// What is allowed of l16, mulaw and alaw.
 const (
 	minRate     = 1000
 	maxRate     = 384000
@@ -27,9 +29,9 @@ const (
 
 // Format says what a source's frames hold.
 type Format struct {
-	Encoding   string // "opus", "ogg-opus" or "l16"
-	SampleRate int    // samples/s of l16; not looked at with Opus, which may be decoded to any
-	Channels   int    // of l16 1 to 8; of Opus 1, 2 or, for not known, 0
+	Encoding   string // "opus", "ogg-opus", "l16", "mulaw" or "alaw"
+	SampleRate int    // samples/s; not looked at with Opus, which may be decoded to any
+	Channels   int    // 1 to 8; of Opus 1, 2 or, for not known, 0
 }
 
 // Validate names each field that is wrong and what is allowed.
@@ -41,21 +43,21 @@ func (f Format) Validate() error {
 			return fmt.Errorf("channels is %d, allowed with %s are 1 and 2", f.Channels, f.Encoding)
 		}
 		return nil
-	case L16:
-		return f.validateL16()
+	case L16, MuLaw, ALaw:
+		return f.validateSamples()
 	default:
-		return fmt.Errorf("encoding is %q, allowed are %s, %s and %s", f.Encoding, Opus, OggOpus, L16)
+		return fmt.Errorf("encoding is %q, allowed are %s, %s, %s, %s and %s", f.Encoding, Opus, OggOpus, L16, MuLaw, ALaw)
 	}
 }
 
-func (f Format) validateL16() error {
+func (f Format) validateSamples() error {
 	var errs []error
 	if f.SampleRate < minRate || f.SampleRate > maxRate {
-		errs = append(errs, fmt.Errorf("sample rate is %d, allowed with l16 are %d to %d samples/s",
-			f.SampleRate, minRate, maxRate))
+		errs = append(errs, fmt.Errorf("sample rate is %d, allowed with %s are %d to %d samples/s",
+			f.SampleRate, f.Encoding, minRate, maxRate))
 	}
 	if f.Channels < 1 || f.Channels > maxChannels {
-		errs = append(errs, fmt.Errorf("channels is %d, allowed with l16 are 1 to %d", f.Channels, maxChannels))
+		errs = append(errs, fmt.Errorf("channels is %d, allowed with %s are 1 to %d", f.Channels, f.Encoding, maxChannels))
 	}
 	return errors.Join(errs...)
 }

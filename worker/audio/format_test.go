@@ -21,7 +21,9 @@ func TestValidate(t *testing.T) {
 		"l16 slow":           {Format{L16, 999, 1}, []string{"sample rate is 999", "1000 to 384000"}},
 		"l16 fast, no voice": {Format{L16, 384001, 0}, []string{"sample rate is 384001", "channels is 0", "1 to 8"}},
 		"l16 of 9":           {Format{L16, 8000, 9}, []string{"channels is 9"}},
-		"mp3":                {Format{"mp3", 48000, 2}, []string{`encoding is "mp3"`, "opus, ogg-opus and l16"}},
+		"mulaw of 9":         {Format{MuLaw, 8000, 9}, []string{"channels is 9, allowed with mulaw"}},
+		"alaw slow":          {Format{ALaw, 800, 1}, []string{"sample rate is 800, allowed with alaw"}},
+		"mp3":                {Format{"mp3", 48000, 2}, []string{`encoding is "mp3"`, "opus, ogg-opus, l16, mulaw and alaw"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,7 +17,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint8(1), uint8(100), readSample(f, "writing.ogg")[:2000])
 	f.Add(uint8(2), uint8(3), []byte("some samples"))
 	f.Fuzz(func(t *testing.T, kind, size uint8, data []byte) {
-		encoding := []string{Opus, OggOpus, L16}[kind%3]
+		encoding := []string{Opus, OggOpus, L16, MuLaw, ALaw}[kind%5]
 		for name, codec := range codecs() {
 			d := mustDecoder(t, Format{encoding, 44100, 2}, 16000, codec)
 			var through uint64

@@ -9,8 +9,9 @@ const (
 // breath finds places where a long turn can be cut. Speech without a pause would
 // otherwise be cut by a deadline, in the middle of a word.
 type breath struct {
-	loud  float64 // power of recent speech, decaying
-	quiet int     // samples since the last step that was not quiet
+	loud   float64 // power of recent speech, decaying
+	quiet  int     // samples since the last step that was not quiet
+	enough int     // of these, cut however short the turn; 0: never
 }
 
 // heard takes a step of an utterance that now lasts length samples; true means cut here.
@@ -26,5 +27,5 @@ func (b *breath) heard(pcm []int16, length int64) bool {
 		return false
 	}
 	b.quiet += len(pcm)
-	return length >= longTurn && b.quiet >= shortPause
+	return length >= longTurn && b.quiet >= shortPause || b.enough > 0 && b.quiet >= b.enough
 }

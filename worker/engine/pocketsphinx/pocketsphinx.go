@@ -70,8 +70,9 @@ func (e *Engine) Describe() worker.Description {
 	return worker.Description{Name: "pocketsphinx", Languages: []string{"en-US"}, SampleRate: rate, Scarce: true}
 }
 
-// Open implements worker.Engine. It waits for a free decoder until ctx ends.
-func (e *Engine) Open(ctx context.Context, _ worker.StreamConfig, emit func(worker.Result)) (worker.Stream, error) {
+// Open implements worker.Engine. It waits for a free decoder until ctx ends. Of the
+// options it knows endpointing and utterance_end_ms, see pauses.
+func (e *Engine) Open(ctx context.Context, cfg worker.StreamConfig, emit func(worker.Result)) (worker.Stream, error) {
 	d, err := e.pool.take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("wait for a decoder: %w", err)
@@ -80,7 +81,7 @@ func (e *Engine) Open(ctx context.Context, _ worker.StreamConfig, emit func(work
 		e.pool.give(d)
 		return nil, err
 	}
-	return &stream{pool: e.pool, decoder: d, emit: emit}, nil
+	return &stream{pool: e.pool, decoder: d, emit: emit, pauses: pausesOf(cfg.Options)}, nil
 }
 
 // Close frees the decoders; those in use, when their streams are closed.

@@ -29,6 +29,8 @@ func TestEngine(t *testing.T) {
 		"flush":                    flush,
 		"cancelled":                cancelled,
 		"counts from anew":         countsAnew,
+		"endpointing":              endpointing,
+		"utterance end":            utteranceEnd,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

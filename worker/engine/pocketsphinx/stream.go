@@ -26,6 +26,7 @@ type stream struct {
 	pool    *pool
 	decoder *decoder // nil once closed
 	emit    func(worker.Result)
+	pauses  pauses
 
 	written int64 // samples
 	covered int64 // samples that finals and marks cover
@@ -36,6 +37,10 @@ type stream struct {
 	shown    int64  // where the last interim came
 	interim  string // its text
 	breath   breath
+	voiced   int64         // where the voice detector last heard somebody
+	said     string        // before a pause that did not end the utterance
+	heard    []worker.Word // its words
+	awaited  int64         // where a mark is due that says how long nothing was spoken; 0: nowhere
 }
 
 // Write implements worker.Stream.
@@ -63,16 +68,26 @@ func (s *stream) hear(pcm []int16) error {
 	}
 	s.written += int64(len(pcm))
 	voice := s.decoder.speaking()
+	if voice {
+		s.voiced = s.written
+	}
 	switch {
 	case voice && !s.speaking:
 		s.listen()
-	case s.speaking && (!voice || s.breath.heard(pcm, s.written-s.origin)):
+	case s.speaking && !voice:
+		return s.pause()
+	case s.speaking && s.breath.heard(pcm, s.written-s.origin):
 		return s.finish()
 	case s.speaking && s.written-s.shown >= interimEvery:
 		s.show()
+	case s.said != "" && !s.speaking:
+		if s.written-s.voiced >= s.pauses.end-usualEnd {
+			s.final()
+		}
 	case !s.speaking && s.written-s.base >= rebaseAfter:
 		return s.rebase()
-	case !s.speaking && s.written-s.covered >= markEvery+onset:
+	case !s.speaking && (s.written-s.covered >= markEvery+onset || s.awaited > 0 && s.written-onset >= s.awaited):
+		s.awaited = 0
 		s.mark(s.written - onset)
 	}
 	return nil
@@ -82,13 +97,16 @@ func (s *stream) hear(pcm []int16) error {
 // is all that its final covers.
 func (s *stream) listen() {
 	const worthwhile = rate
+	s.speaking, s.awaited = true, 0
+	s.shown, s.interim = s.written, s.said
+	s.breath = breath{enough: s.pauses.short()}
+	if s.said != "" {
+		return // the utterance goes on
+	}
 	if s.written-onset-s.covered >= worthwhile {
 		s.mark(s.written - onset)
 	}
-	s.speaking = true
 	s.origin = max(s.covered, s.written-detection)
-	s.shown, s.interim = s.written, ""
-	s.breath = breath{}
 }
 
 // rebase lets the decoder count from 0 again, which costs it what it knows of noise.
@@ -104,7 +122,7 @@ func (s *stream) rebase() error {
 // show emits an interim if there is news.
 func (s *stream) show() {
 	s.shown = s.written
-	text := s.decoder.text()
+	text := join(s.said, s.decoder.text())
 	if text == "" || text == s.interim {
 		return
 	}
@@ -115,11 +133,10 @@ func (s *stream) show() {
 // finish finalises the utterance and begins the next.
 func (s *stream) finish() error {
 	spoken := s.speaking
-	s.speaking = false
-	if err := s.decoder.end(); err != nil {
+	if err := s.collect(); err != nil {
 		return err
 	}
-	if spoken {
+	if spoken || s.said != "" {
 		s.final()
 	} else {
 		s.mark(s.written)
@@ -127,17 +144,58 @@ func (s *stream) finish() error {
 	return s.decoder.start()
 }
 
-func (s *stream) final() {
-	r := worker.Result{Final: true, Text: s.decoder.text(), Start: clock(s.origin), End: clock(s.written)}
-	if r.Text != "" {
-		r.Words = s.words()
-		r.Confidence = confidence(r.Words)
+// pause ends what the decoder has of the utterance, and the utterance unless the client
+// wants a longer silence for that. The decoder itself can't wait: it does not count
+// silence within what it searches, and would place words wrongly.
+func (s *stream) pause() error {
+	if err := s.collect(); err != nil {
+		return err
 	}
-	if len(r.Words) > 0 {
+	if s.said == "" || s.pauses.end <= usualEnd {
+		s.final()
+	}
+	return s.decoder.start()
+}
+
+// collect takes what was spoken from the decoder.
+func (s *stream) collect() error {
+	spoken := s.speaking
+	s.speaking = false
+	if err := s.decoder.end(); err != nil {
+		return err
+	}
+	if text := s.decoder.text(); spoken && text != "" {
+		s.said = join(s.said, text)
+		s.heard = append(s.heard, s.words()...)
+	}
+	return nil
+}
+
+func join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + " " + b
+}
+
+func (s *stream) final() {
+	r := worker.Result{Final: true, Text: s.said, Start: clock(s.origin), End: clock(s.written), Words: s.heard}
+	s.said, s.heard = "", nil
+	if n := len(r.Words); n > 0 {
+		r.Confidence = confidence(r.Words)
 		r.Start = r.Words[0].Start
+		s.await(r.Words[n-1].End)
 	}
 	s.covered = s.written
 	s.emit(r)
+}
+
+// await lets a mark come as soon as nothing was spoken for as long as the client wants to
+// know of.
+func (s *stream) await(spoken time.Duration) {
+	if s.pauses.gap > 0 {
+		s.awaited = int64(spoken.Seconds()*rate) + s.pauses.gap
+	}
 }
 
 // words places the words on the stream's clock.
