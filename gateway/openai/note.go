@@ -1,0 +1,119 @@
+package openai
+
+import (
+	"slices"
+	"strings"
+
+	"stenobus/gateway/dialect"
+)
+
+// tooLong is the gateway's code of a session that lasted as long as one may.
+const tooLong = "session_too_long"
+
+// own are the codes that the reader tells by itself.
+var own = []string{CodeBadJSON, CodeUnknown, CodeMissing, CodeBadType, CodeBadValue, CodeCommitEmpty, CodeTooMany, CodeIgnored}
+
+// byClient are the codes of ends that a client brought about; others are the server's.
+var byClient = []string{"audio_too_fast", "message_too_big", "bad_audio", "forbidden", "idle_timeout", "slow_client", tooLong}
+
+// Note renders what concerns the client. The API has no words for the rest.
+func (w *writer) Note(n dialect.Note) [][]byte {
+	switch n.Event {
+	case dialect.EventFlushed:
+		return w.answered()
+	case dialect.EventProgress:
+		return w.silent(n)
+	case dialect.EventWarning:
+		if slices.Contains(own, n.Code) {
+			return nil
+		}
+		return [][]byte{encode(w.errorOf(n, typeRequest))}
+	case dialect.EventError:
+		kind := typeServer
+		if slices.Contains(byClient, n.Code) {
+			kind = typeRequest
+		}
+		e := w.errorOf(n, kind)
+		return append(w.failed(e.Error), encode(e))
+	case dialect.EventEnded:
+		return w.leftover()
+	}
+	return nil
+}
+
+func (w *writer) errorOf(n dialect.Note, kind string) errorEvent {
+	p := problem{Type: kind, Code: n.Code, Message: valid(n.Message), Param: orNull(param(n.Field))}
+	if n.Code == tooLong {
+		p.Code = "session_expired"
+	}
+	if n.Allowed != "" {
+		p.Message += " (allowed: " + valid(n.Allowed) + ")"
+	}
+	return errorEvent{w.turns.of(eventError), p}
+}
+
+// param is the client's name of what the gateway calls by its own.
+func param(field string) string {
+	switch field {
+	case "media.payload":
+		return "audio"
+	case "event":
+		return "type"
+	}
+	return valid(field)
+}
+
+// silent ends an item whose speech turned out to be none: the client waits for it.
+func (w *writer) silent(n dialect.Note) [][]byte {
+	if w.utterance == "" || n.LastFrame < w.lastFrame {
+		return nil
+	}
+	end := w.end
+	w.close(w.utterance)
+	if !w.spoken {
+		return nil
+	}
+	if _, ok := w.turns.head(); ok {
+		return nil // the client's own commit ends it
+	}
+	c, ok := w.turns.finish(end)
+	if !ok || c.item != w.item {
+		return nil
+	}
+	out := [][]byte{encode(stoppedEvent{w.turns.of(eventStopped), c.item, end.Milliseconds()})}
+	out = append(out, w.turns.added(c)...)
+	return append(out, w.completed(c, 0)...)
+}
+
+// failed tells of every item that waits for results that will not come in time.
+func (w *writer) failed(why problem) (out [][]byte) {
+	for {
+		turn, ok := w.turns.answer()
+		switch {
+		case !ok:
+			return out
+		case turn.clear:
+			continue
+		}
+		out = append(out, encode(failedEvent{event: w.turns.of(eventFailed), Item: turn.item, Error: why}))
+	}
+}
+
+// leftover is what was transcribed and never committed, of a session that ends.
+func (w *writer) leftover() (out [][]byte) {
+	for {
+		if _, ok := w.turns.head(); !ok {
+			break
+		}
+		out = append(out, w.answered()...)
+	}
+	open, _ := w.turns.current()
+	if w.item != open || strings.TrimSpace(w.finals) == "" {
+		return out
+	}
+	if c, length, ok := w.turns.rest(); ok {
+		out = append(out, w.turns.added(c)...)
+		out = append(out, w.completed(c, length)...)
+	}
+	return out
+}
