@@ -17,6 +17,7 @@ type writer struct {
 	cfg   Config
 	turns *turns
 	told  []ignored // for the first message
+	fault *problem  // why the session ends, if it does not end well
 
 	// The item whose text is on its way.
 	item   string

@@ -7,8 +7,11 @@ import (
 	"stenobus/gateway/dialect"
 )
 
-// tooLong is the gateway's code of a session that lasted as long as one may.
-const tooLong = "session_too_long"
+// Codes of the gateway's ends that are special here.
+const (
+	tooLong  = "session_too_long" // it lasted as long as one may
+	noWorker = "no_worker"        // for as long as one is waited for
+)
 
 // own are the codes that the reader tells by itself.
 var own = []string{CodeBadJSON, CodeUnknown, CodeMissing, CodeBadType, CodeBadValue, CodeCommitEmpty, CodeTooMany, CodeIgnored}
@@ -34,7 +37,11 @@ func (w *writer) Note(n dialect.Note) [][]byte {
 			kind = typeRequest
 		}
 		e := w.errorOf(n, kind)
-		return append(w.failed(e.Error), encode(e))
+		w.fault = &e.Error
+		if n.Code == noWorker { // nobody has the audio, so nothing more will come
+			return append(w.failed(), encode(e))
+		}
+		return [][]byte{encode(e)}
 	case dialect.EventEnded:
 		return w.leftover()
 	}
@@ -85,8 +92,8 @@ func (w *writer) silent(n dialect.Note) [][]byte {
 	return append(out, w.completed(c, 0)...)
 }
 
-// failed tells of every item that waits for results that will not come in time.
-func (w *writer) failed(why problem) (out [][]byte) {
+// failed tells of every item that waits for results that will not come.
+func (w *writer) failed() (out [][]byte) {
 	for {
 		turn, ok := w.turns.answer()
 		switch {
@@ -95,12 +102,16 @@ func (w *writer) failed(why problem) (out [][]byte) {
 		case turn.clear:
 			continue
 		}
-		out = append(out, encode(failedEvent{event: w.turns.of(eventFailed), Item: turn.item, Error: why}))
+		out = append(out, encode(failedEvent{event: w.turns.of(eventFailed), Item: turn.item, Error: *w.fault}))
 	}
 }
 
-// leftover is what was transcribed and never committed, of a session that ends.
+// leftover is what the client still waits for when a session ends, and what was
+// transcribed and never committed.
 func (w *writer) leftover() (out [][]byte) {
+	if w.fault != nil {
+		out = w.failed()
+	}
 	for {
 		if _, ok := w.turns.head(); !ok {
 			break
