@@ -52,21 +52,19 @@ func (w *writer) Result(r dialect.Result) [][]byte {
 		return w.interim(r)
 	}
 	w.close(r.ID)
-	if turn, ok := w.turns.head(); ok {
-		return w.ofTurn(turn, r)
-	}
-	open, vad := w.turns.current()
-	if !vad {
-		w.begin(open)
+	p := w.turns.now()
+	switch {
+	case p.ended:
+		return w.ofTurn(p.turn, r)
+	case !p.vad:
+		w.begin(p.open)
 		return w.words(r.Text, true)
-	}
-	if r.Text == "" && !w.spoken && w.finals == "" {
+	case r.Text == "" && !w.spoken && w.finals == "":
 		return nil
 	}
 	c, ok := w.turns.finish(at(r.EndMS, r))
 	if !ok { // a commit came between
-		turn, _ := w.turns.head()
-		return w.ofTurn(turn, r)
+		return w.ofTurn(w.turns.now().turn, r)
 	}
 	return w.byRule(c, r)
 }
@@ -77,20 +75,20 @@ func (w *writer) interim(r dialect.Result) [][]byte {
 		return nil
 	}
 	start := at(r.StartMS, r)
-	item, speech := w.turns.current()
-	if turn, ok := w.turns.head(); ok {
-		if turn.clear || start >= turn.end {
+	p := w.turns.now()
+	if p.ended {
+		if p.turn.clear || start >= p.turn.end {
 			return nil // of nobody, or of an item whose turn comes
 		}
-		item, speech = turn.item, false
+		p.open, p.vad = p.turn.item, false
 	}
-	w.begin(item)
+	w.begin(p.open)
 	if w.utterance != "" && w.utterance != r.ID && start >= w.end {
 		return nil // interims overtake the final before them: the next one tells as much
 	}
 	w.utterance, w.end, w.lastFrame = r.ID, max(w.end, at(r.EndMS, r)), r.LastFrame
 	var out [][]byte
-	if speech {
+	if p.vad {
 		out = w.started(start)
 	}
 	return append(out, w.words(r.Text, false)...)

@@ -2,7 +2,6 @@ package openai
 
 import (
 	"slices"
-	"strings"
 
 	"stenobus/gateway/dialect"
 )
@@ -80,11 +79,8 @@ func (w *writer) silent(n dialect.Note) [][]byte {
 	if !w.spoken {
 		return nil
 	}
-	if _, ok := w.turns.head(); ok {
-		return nil // the client's own commit ends it
-	}
 	c, ok := w.turns.finish(end)
-	if !ok || c.item != w.item {
+	if !ok { // the client's own commit ends it
 		return nil
 	}
 	out := [][]byte{encode(stoppedEvent{w.turns.of(eventStopped), c.item, end.Milliseconds()})}
@@ -112,14 +108,10 @@ func (w *writer) leftover() (out [][]byte) {
 	if w.fault != nil {
 		out = w.failed()
 	}
-	for {
-		if _, ok := w.turns.head(); !ok {
-			break
-		}
+	for w.turns.now().ended {
 		out = append(out, w.answered()...)
 	}
-	open, _ := w.turns.current()
-	if w.item != open || strings.TrimSpace(w.finals) == "" {
+	if w.item != w.turns.now().open || w.finals == "" {
 		return out
 	}
 	if c, length, ok := w.turns.rest(); ok {

@@ -121,14 +121,23 @@ func (t *turns) close(end time.Duration) committed {
 	return c
 }
 
-// head is the turn that results belong to, if the client ended one.
-func (t *turns) head() (turn, bool) {
+// place is what results belong to at a moment: the first turn that waits for them, if
+// the client ended one, else the open item. Read at once, so that no commit comes between.
+type place struct {
+	turn  turn
+	ended bool   // turn is one
+	open  string // the open item
+	vad   bool   // it ends by the engine's rule
+}
+
+func (t *turns) now() place {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.pending) == 0 {
-		return turn{}, false
+	p := place{open: t.open, vad: t.set.vad}
+	if len(t.pending) > 0 {
+		p.turn, p.ended = t.pending[0], true
 	}
-	return t.pending[0], true
+	return p
 }
 
 // answer takes the head away: its flush is answered.
@@ -141,13 +150,6 @@ func (t *turns) answer() (turn, bool) {
 	h := t.pending[0]
 	t.pending = slices.Delete(t.pending, 0, 1)
 	return h, true
-}
-
-// current is the open item and the rule by which it ends.
-func (t *turns) current() (open string, vad bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.open, t.set.vad
 }
 
 // finish ends the open item by the engine's rule, unless a client's commit was sooner.
