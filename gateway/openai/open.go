@@ -57,9 +57,10 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 	set.model, set.engine = d.engine(q)
 	t := &turns{ids: d.fresh(), set: set, beta: beta(r)}
 	t.open = t.item()
+	told := toldOf(q, set)
 	conv := &conversation{
-		reader: &reader{cfg: d.cfg, turns: t, told: map[string]bool{}, pending: notices(toldOf(q, set))},
-		writer: &writer{cfg: d.cfg, turns: t, told: toldOf(q, set)},
+		reader: &reader{cfg: d.cfg, turns: t, told: map[string]bool{}, pending: notices(logged(told))},
+		writer: &writer{cfg: d.cfg, turns: t, told: told},
 	}
 	return conv, dialect.Request{
 		SessionID: q.Get("sessionId"),
@@ -132,6 +133,17 @@ func toldOf(q url.Values, set settings) (told []ignored) {
 		told = append(told, ignored{name, "parameter is unknown; known are " + strings.Join(parameters, ", ")})
 	}
 	return told
+}
+
+// logged leaves out names that a client made up: one may be a secret in the wrong place.
+func logged(told []ignored) []ignored {
+	out := slices.Clone(told)
+	for i := range out {
+		if !slices.Contains(parameters, out[i].Param) {
+			out[i].Param = "query"
+		}
+	}
+	return slices.Compact(out)
 }
 
 // answered is the subprotocol to answer with: never the one that holds the key.

@@ -63,6 +63,9 @@ func (u *update) session(f *fields) (flat bool) {
 	if slices.Contains(f.texts("modalities"), "audio") {
 		u.ignore(f, "modalities", "a transcription session sends text")
 	}
+	if _, ok := f.object("client_secret"); ok {
+		u.ignore(f, "client_secret", "no ephemeral keys are made here")
+	}
 	f.rest()
 	return flat
 }

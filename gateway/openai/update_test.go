@@ -26,6 +26,7 @@ func TestUpdate(t *testing.T) {
 			was, "", "session.include session.audio.input.noise_reduction session.audio.input.transcription.prompt session.audio.input.transcription.delay session.audio.input.transcription.keywords session.audio.input.turn_detection.type session.audio.input.turn_detection.eagerness session.audio.input.turn_detection.create_response"},
 		{"the vendor's turns", `{"turn_detection":{"type":"server_vad","threshold":0.5,"prefix_padding_ms":300,"silence_duration_ms":500,"create_response":false}}`,
 			was, "", "session.turn_detection.threshold session.turn_detection.prefix_padding_ms session.turn_detection.silence_duration_ms"},
+		{"the beta's wishes", `{"client_secret":{"expires_at":{"seconds":60}},"modalities":["audio","text"]}`, was, "", "session.modalities session.client_secret"},
 		{"another model", `{"audio":{"input":{"transcription":{"model":"whisper-1"}}}}`, was, "", "session.audio.input.transcription.model"},
 		{"another engine", `{"audio":{"input":{"transcription":{"model":"pocketsphinx"}}}}`, was, "", "session.audio.input.transcription.model"},
 
