@@ -83,6 +83,7 @@ type session struct {
 	idle    time.Duration     // the client may be silent as long
 	gapless bool
 	fast    bool // more audio came than time allows
+	deltas  bool // an interim adds to those before, so all of them are delivered
 	nextSrc uint32
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
@@ -179,7 +180,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 	s.connects = g.nc.Stats().Reconnects
 	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) }, conv.Closing)
 	s.idle = or(req.Idle, g.cfg.IdleWait)
-	s.gapless = req.Gapless
+	s.gapless, s.deltas = req.Gapless, req.Deltas
 	s.spoke.Store(s.began.UnixNano())
 	return s
 }

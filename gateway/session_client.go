@@ -189,7 +189,11 @@ func (s *session) interim(data []byte) {
 		s.grumble("interim refused", err)
 		return
 	}
-	s.send(s.conv.Result(s.result(dialect.TypeInterim, i.Utterance)), i.Name)
+	source := i.Name
+	if s.deltas {
+		source = "" // what adds to what was sent can't give way
+	}
+	s.send(s.conv.Result(s.result(dialect.TypeInterim, i.Utterance)), source)
 }
 
 func (s *session) result(kind string, u subjects.Utterance) dialect.Result {

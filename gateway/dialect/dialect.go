@@ -82,6 +82,7 @@ type Request struct {
 	Idle      time.Duration    // without a message of the client, after which the session ends with idle_timeout; 0: the gateway's own
 	Gapless   bool             // audio without time stamps has no pauses: its place is how much came before it
 	Close     *Closing         // refuse the client with this close frame after the upgrade, where its protocol does so; nil: serve it
+	Deltas    bool             // interims add to those before: none is dropped for a newer one
 	Resume    bool             // the client comes back: no life but an existing one will do
 	After     uint64           // of Resume: the cursor of the last final that the client has, 0 for none
 }
@@ -91,6 +92,7 @@ type Refusal struct {
 	Status     int           // HTTP status
 	Code       string        // of the gateway's closed list; empty: bad_request
 	Text       string        // for people, one line: names the field and what is allowed
+	Field      string        // of the query, for protocols that name it apart; empty: none
 	RetryAfter time.Duration // when to try again; 0: not with this request
 }
 
