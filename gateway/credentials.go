@@ -129,10 +129,12 @@ func protocols(r *http.Request) (names []string) {
 }
 
 // chosen echoes the first subprotocol that a client offers, as the bridge's peers do.
-// One that holds a token is never repeated.
-func chosen(offered []string) []string {
+// One that holds a token, or the key that the client shows in its dialect's way, is
+// never repeated.
+func chosen(offered []string, key string) []string {
 	for _, name := range offered {
-		if !strings.HasPrefix(name, tokenProtocol) {
+		secret := strings.HasPrefix(name, tokenProtocol) || strings.HasPrefix(name, dialect.KeyProtocol) || name == key
+		if !secret {
 			return []string{name}
 		}
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"stenobus/gateway/dialect"
 	"stenobus/gateway/mediajson"
+	"stenobus/gateway/plain"
 )
 
 // dialects lists every client protocol that a gateway speaks: a new one is a folder
@@ -10,5 +11,6 @@ import (
 func dialects(cfg Config) []dialect.Dialect {
 	return []dialect.Dialect{
 		mediajson.New(mediajson.Config{Version: cfg.Version, Engines: cfg.Engines}),
+		plain.New(plain.Config{Engines: cfg.Engines}),
 	}
 }

@@ -186,7 +186,7 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return
 	}
 	defer g.loops.Done()
-	protocols := chosen(protocols(r))
+	protocols := chosen(protocols(r), d.Key(r))
 	if req.Protocol != "" {
 		protocols = []string{req.Protocol}
 	}

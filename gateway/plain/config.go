@@ -1,0 +1,93 @@
+package plain
+
+import (
+	"encoding/json"
+	"strings"
+
+	"stenobus/gateway/dialect"
+)
+
+// config is Vosk's first message, in which a client says what its audio is. It holds for
+// the audio after it. A field that is wrong is told, and the others count.
+func (r *reader) config(raw json.RawMessage, _ object, emit func(dialect.Event)) {
+	var c object
+	if err := json.Unmarshal(raw, &c); err != nil || c == nil {
+		emit(notice(CodeBadField, "config", "an object", "config "+quote(raw)+" is ignored"))
+		return
+	}
+	f, language := r.format, r.language
+	spelt := false
+	refuse := func(name, allowed string) {
+		emit(notice(CodeBadField, "config."+name, allowed, "config."+name+" "+quote(c[name])+" is ignored"))
+	}
+	if raw, ok := c["encoding"]; ok {
+		if e, known := encodings[strings.ToLower(str(raw))]; known {
+			f, spelt = defaults(e), true
+		} else {
+			refuse("encoding", wantEncoding)
+		}
+	}
+	for _, n := range []struct {
+		name string
+		to   *int
+		span span
+	}{{"sample_rate", &f.SampleRate, rates}, {"channels", &f.Channels, channels(f.Encoding)}} {
+		raw, ok := c[n.name]
+		if !ok {
+			continue
+		}
+		var v float64
+		if string(raw) != "null" && json.Unmarshal(raw, &v) == nil && n.span.holds(v) {
+			*n.to, spelt = int(v), true
+		} else {
+			refuse(n.name, n.span.String())
+		}
+	}
+	if raw, ok := c["language"]; ok {
+		if isLanguage(str(raw)) {
+			language = str(raw)
+		} else {
+			refuse("language", wantLanguage)
+		}
+	}
+	r.ofVosk(c, refuse)
+	for _, name := range []string{"encoding", "sample_rate", "channels", "language", "words", "max_alternatives", "phrase_list", "model"} {
+		delete(c, name)
+	}
+	unknown("config.", c, emit)
+	if !spelt && language == r.language {
+		return
+	}
+	r.restart(f, language, emit)
+	if spelt { // by this the first bytes need not show it, and a refused file is forgotten
+		r.spelt, r.wav, r.refused = true, nil, false
+	}
+}
+
+// ofVosk reads the fields that only Vosk's clients write.
+func (r *reader) ofVosk(c object, refuse func(name, allowed string)) {
+	if raw, ok := c["words"]; ok {
+		switch show := string(raw) == "true"; {
+		case show && r.words == nil: // they are there anyhow
+		case r.words != nil && (show || string(raw) == "false"):
+			r.words(show)
+		default:
+			refuse("words", map[bool]string{true: "true: results always have them", false: "true, false"}[r.words == nil])
+		}
+	}
+	if raw, ok := c["max_alternatives"]; ok && string(raw) != "0" {
+		refuse("max_alternatives", "0: results have one alternative")
+	}
+	if _, ok := c["phrase_list"]; ok {
+		refuse("phrase_list", "nothing: vocabularies can't be set here")
+	}
+	if _, ok := c["model"]; ok {
+		refuse("model", "nothing: the query parameter engine chooses")
+	}
+}
+
+// str is the string that raw holds, empty for anything else.
+func str(raw json.RawMessage) (s string) {
+	_ = json.Unmarshal(raw, &s)
+	return s
+}
