@@ -39,6 +39,7 @@ type Server struct {
 	log      *slog.Logger
 	metrics  metrics
 	dialects []dialect.Dialect
+	page     page
 	probes   *probes
 
 	results jetstream.Stream // set by Run before the first session
@@ -73,6 +74,9 @@ func New(nc *nats.Conn, cfg Config) (*Server, error) {
 	g := &Server{
 		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("gateway", cfg.Name), dialects: dialects(cfg),
 		probes: newProbes(nc), stop: make(chan struct{}), sessions: map[*session]*presence{},
+	}
+	if g.page, err = newPage(cfg.Version, g.dialects); err != nil {
+		return nil, err
 	}
 	if g.metrics, err = newMetrics(cfg.Metrics, g); err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func (d *Dialect) Path() string { return "/stream" }
 
 // About implements dialect.Dialect.
 func (d *Dialect) About() string {
-	return "anything: raw audio in binary messages, JSON results; ?sample_rate=16000&channels=1, or format=vosk"
+	return "anything: raw audio in binary messages, JSON results; ?sample_rate=HZ, or ?format=vosk"
 }
 
 // Key implements dialect.Dialect: a web page shows it as a subprotocol.
