@@ -235,3 +235,39 @@ func TestPlainKeyOfAPage(t *testing.T) {
 		t.Errorf("refusal %s", body)
 	}
 }
+
+// People get a page at /, programs a text. A page asks by GET why it was refused.
+func TestPageAtRoot(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gw := s.gatewayAlone(gateway.Config{Auth: keys{"sesame": "page"}})
+	for _, tt := range []struct {
+		path, accept, key string
+		status            int
+		kind, says        string
+	}{
+		{"/", "*/*", "", http.StatusOK, "text/plain", "/stream"},
+		{"/", "text/html,*/*;q=0.8", "", http.StatusOK, "text/html", "<title>Stenobus gateway</title>"},
+		{"/stream", "*/*", "", http.StatusUnauthorized, "application/json", "no API key or token was shown"},
+		{"/stream", "*/*", "sesame", http.StatusUpgradeRequired, "application/json", "upgrade_required"},
+	} {
+		req, err := http.NewRequestWithContext(s.ctx(), http.MethodGet, "http"+strings.TrimPrefix(gw.url, "ws")+tt.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", tt.accept)
+		if tt.key != "" {
+			req.Header.Set("Authorization", "Bearer "+tt.key)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != tt.status || !strings.HasPrefix(resp.Header.Get("Content-Type"), tt.kind) || !strings.Contains(string(body), tt.says) {
+			t.Errorf("%s for %s with key %q: %d %s %.200s", tt.path, tt.accept, tt.key, resp.StatusCode, resp.Header.Get("Content-Type"), body)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
