@@ -64,19 +64,37 @@ func (r *reader) config(raw json.RawMessage, _ object, emit func(dialect.Event))
 	}
 }
 
+// shape is what a config says of the shape of Vosk's results; nil: nothing.
+type shape struct {
+	words        *bool // with words and their times
+	alternatives *bool // as a list of alternatives, which has one here
+}
+
 // ofVosk reads the fields that only Vosk's clients write.
 func (r *reader) ofVosk(c object, refuse func(name, allowed string)) {
+	var said shape
 	if raw, ok := c["words"]; ok {
-		switch show := string(raw) == "true"; {
-		case show && r.words == nil: // they are there anyhow
-		case r.words != nil && (show || string(raw) == "false"):
-			r.words(show)
-		default:
-			refuse("words", map[bool]string{true: "true: results always have them", false: "true, false"}[r.words == nil])
+		show, known := truth(raw)
+		switch {
+		case known && r.shape != nil:
+			said.words = &show
+		case !known:
+			refuse("words", "true, false")
+		case !show:
+			refuse("words", "true: results have words where the engine tells them")
 		}
 	}
-	if raw, ok := c["max_alternatives"]; ok && string(raw) != "0" {
-		refuse("max_alternatives", "0: results have one alternative")
+	if raw, ok := c["max_alternatives"]; ok {
+		var n float64
+		switch most := (span{0, 1000}); {
+		case json.Unmarshal(raw, &n) != nil || !most.holds(n):
+			refuse("max_alternatives", most.String())
+		case r.shape != nil:
+			list := n > 0
+			said.alternatives = &list
+		case n > 1:
+			refuse("max_alternatives", "0, 1: results have one alternative")
+		}
 	}
 	if _, ok := c["phrase_list"]; ok {
 		refuse("phrase_list", "nothing: vocabularies can't be set here")
@@ -84,6 +102,20 @@ func (r *reader) ofVosk(c object, refuse func(name, allowed string)) {
 	if _, ok := c["model"]; ok {
 		refuse("model", "nothing: the query parameter engine chooses")
 	}
+	if r.shape != nil {
+		r.shape(said)
+	}
+}
+
+// truth reads true and false, which some clients write as numbers.
+func truth(raw json.RawMessage) (yes, known bool) {
+	switch string(raw) {
+	case "true", "1":
+		return true, true
+	case "false", "0":
+		return false, true
+	}
+	return false, false
 }
 
 // str is the string that raw holds, empty for anything else.

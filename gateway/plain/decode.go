@@ -15,14 +15,14 @@ import (
 // reader is the half of a conversation that the socket's reader owns.
 type reader struct {
 	format   dialect.Format
-	language string          // of a config; empty: the session's
-	spelt    bool            // the client said what its audio is, so nothing is guessed
-	head     []byte          // first bytes, until they show what they are
-	wav      *wav            // the audio is a WAV file
-	refused  bool            // one that is not spoken here
-	begun    bool            // the source was started in this format
-	carry    []byte          // part of a sample
-	words    func(show bool) // takes a config's word on words; nil: results always have them
+	language string      // of a config; empty: the session's
+	spelt    bool        // the client said what its audio is, so nothing is guessed
+	head     []byte      // first bytes, until they show what they are
+	wav      *wav        // the audio is a WAV file
+	refused  bool        // one that is not spoken here
+	begun    bool        // the source was started in this format
+	carry    []byte      // part of a sample
+	shape    func(shape) // takes a config's word on the shape of results; nil: they have one shape
 }
 
 // Decode takes audio from binary messages, and the rest from text messages.

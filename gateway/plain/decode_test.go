@@ -149,7 +149,11 @@ func TestDecode(t *testing.T) {
 				"notice unknown_field config.spk", start16, `media "ab"`,
 			},
 		},
-		"config that is none": {say: []string{`{"config":5}`, `{"config":null}`, `{"config":{"words":true,"max_alternatives":0}}`}, want: []string{"notice bad_field config", "notice bad_field config"}},
+		"config of vosk": {
+			query: "format=vosk", say: []string{`{"config":{"words":"yes","max_alternatives":-1}}`, `{"config":{"words":0,"max_alternatives":20}}`},
+			want: []string{"notice bad_field config.words", "notice bad_field config.max_alternatives"},
+		},
+		"config that is none": {say: []string{`{"config":5}`, `{"config":null}`, `{"config":{"words":true,"max_alternatives":0}}`, `{"config":{"words":1,"max_alternatives":1}}`}, want: []string{"notice bad_field config", "notice bad_field config"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

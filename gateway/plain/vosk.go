@@ -35,7 +35,8 @@ type vosk struct {
 	interims bool
 
 	mu      sync.Mutex // guards what follows: both goroutines write it
-	bare    bool       // without words
+	bare    bool       // finals go without words
+	list    bool       // finals are lists of one alternative
 	partial string
 	finals  []dialect.Result // not told yet
 	asked   int              // resets that were not answered yet
@@ -75,9 +76,16 @@ type partial struct {
 
 // final is what was said.
 type final struct {
-	Result  []word   `json:"result,omitempty"`
-	Text    string   `json:"text"`
-	Warning *warning `json:"warning,omitempty"`
+	Result       []word        `json:"result,omitempty"`
+	Text         *string       `json:"text,omitempty"`
+	Alternatives []alternative `json:"alternatives,omitempty"` // in place of both, for clients that asked for some
+	Warning      *warning      `json:"warning,omitempty"`
+}
+
+type alternative struct {
+	Confidence float64 `json:"confidence"`
+	Result     []word  `json:"result,omitempty"`
+	Text       string  `json:"text"`
 }
 
 // word has its times in seconds from the beginning of the audio.
@@ -90,10 +98,15 @@ type word struct {
 
 func newVosk(r *reader, interims bool) *vosk {
 	v := &vosk{reader: r, interims: interims}
-	r.words = func(show bool) {
+	r.shape = func(said shape) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.bare = !show
+		if said.words != nil {
+			v.bare = !*said.words
+		}
+		if said.alternatives != nil {
+			v.list = *said.alternatives
+		}
 	}
 	return v
 }
@@ -199,18 +212,25 @@ func (v *vosk) due() (messages [][]byte) {
 }
 
 func (v *vosk) render(finals []dialect.Result) final {
-	var f final
+	var words []word
 	var texts []string
+	confidence := 1.0
 	for _, r := range finals {
 		texts = append(texts, r.Text)
+		if r.Confidence > 0 {
+			confidence = min(confidence, r.Confidence)
+		}
 		for _, w := range r.Words {
 			if !v.bare {
-				f.Result = append(f.Result, wordOf(w, r.OriginMS))
+				words = append(words, wordOf(w, r.OriginMS))
 			}
 		}
 	}
-	f.Text = strings.Join(texts, " ")
-	return f
+	text := strings.Join(texts, " ")
+	if v.list {
+		return final{Alternatives: []alternative{{confidence, words, text}}}
+	}
+	return final{Result: words, Text: &text}
 }
 
 func wordOf(w subjects.Word, origin int64) word {

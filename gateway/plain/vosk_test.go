@@ -8,6 +8,7 @@ import (
 	"github.com/coder/websocket"
 
 	"stenobus/gateway/dialect"
+	"stenobus/subjects"
 )
 
 // answers sends one second of audio and counts what comes back at once.
@@ -107,6 +108,28 @@ func TestVoskGates(t *testing.T) {
 	}
 	if got := conv.Note(dialect.Note{Event: dialect.EventEnded}); got != nil {
 		t.Errorf("ended without an eof: %s", got)
+	}
+}
+
+func TestVoskShapes(t *testing.T) {
+	t.Parallel()
+	conv, _ := open(t, "format=vosk&sample_rate=8000")
+	final := dialect.Result{
+		Type: dialect.TypeFinal, Text: "hello", Confidence: 0.5, OriginMS: 1000,
+		Words: []subjects.Word{{Text: "hello", StartMS: 900, EndMS: 1250, Confidence: 0.25}},
+	}
+	for _, tt := range []struct{ config, want string }{
+		{`{"words":true}`, `{"result":[{"conf":0.25,"end":0.25,"start":0,"word":"hello"}],"text":"hello"}`},
+		{`{"words":0}`, `{"text":"hello"}`},
+		{`{"max_alternatives":20}`, `{"alternatives":[{"confidence":0.5,"text":"hello"}]}`},
+		{`{"words":1}`, `{"alternatives":[{"confidence":0.5,"result":[{"conf":0.25,"end":0.25,"start":0,"word":"hello"}],"text":"hello"}]}`},
+		{`{"max_alternatives":0}`, `{"result":[{"conf":0.25,"end":0.25,"start":0,"word":"hello"}],"text":"hello"}`},
+	} {
+		say(conv, `{"config":`+tt.config+`}`)
+		conv.Result(final)
+		if got := say(conv, "ab"); got[len(got)-1] != "reply "+tt.want {
+			t.Errorf("%s: got %s\nwant %s", tt.config, got[len(got)-1], tt.want)
+		}
 	}
 }
 

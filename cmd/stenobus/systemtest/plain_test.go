@@ -198,10 +198,10 @@ func TestVoskClient(t *testing.T) {
 	}
 }
 
-// keys knows clients by their API key.
-type keys map[string]string
+// pageKeys knows clients by their API key.
+type pageKeys map[string]string
 
-func (k keys) Authenticate(_ context.Context, secret string) (auth.Principal, error) {
+func (k pageKeys) Authenticate(_ context.Context, secret string) (auth.Principal, error) {
 	if name, ok := k[secret]; ok {
 		return auth.Principal{Name: name}, nil
 	}
@@ -214,7 +214,7 @@ func TestPlainKeyOfAPage(t *testing.T) {
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
 	s.worker(worker.Config{ID: "w1"})
-	gw := s.gateway(gateway.Config{Auth: keys{"sesame": "page"}})
+	gw := s.gateway(gateway.Config{Auth: pageKeys{"sesame": "page"}})
 	conn := s.stream(gw, "", "stenobus", "stenobus.key.sesame")
 	if got := conn.Subprotocol(); got != "stenobus" {
 		t.Errorf("subprotocol %q", got)
@@ -240,7 +240,7 @@ func TestPlainKeyOfAPage(t *testing.T) {
 func TestPageAtRoot(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	gw := s.gatewayAlone(gateway.Config{Auth: keys{"sesame": "page"}})
+	gw := s.gatewayAlone(gateway.Config{Auth: pageKeys{"sesame": "page"}})
 	for _, tt := range []struct {
 		path, accept, key string
 		status            int
