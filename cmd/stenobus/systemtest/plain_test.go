@@ -150,6 +150,36 @@ func TestPlainFlush(t *testing.T) {
 	}
 }
 
+// A client whose connection broke comes back with the cursor of its last final.
+func TestPlainResume(t *testing.T) {
+	t.Parallel()
+	s, gw := plainSystem(t, gateway.Config{})
+	spoken := sample(t, "sessions").Audio[wavHead:]
+	conn := s.stream(gw, "session=back&sample_rate=16000")
+	s.audio(conn, spoken, 3200)
+	s.write(conn, websocket.MessageText, []byte(`{"event":"flush"}`))
+	var first dialect.Result
+	for !first.Flushed {
+		_, data, err := conn.Read(s.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = json.Unmarshal(data, &first)
+	}
+	_ = conn.CloseNow()
+
+	conn = s.stream(gw, fmt.Sprintf("session=back&after=%d&sample_rate=16000", first.Cursor))
+	s.audio(conn, spoken, 3200)
+	s.write(conn, websocket.MessageText, []byte(`{"eof":1}`))
+	text, _, last, notes := s.said(conn)
+	if _, ok := notes[dialect.EventResumed]; !ok || strings.Count(text, "another machine") != 1 || last.StartMS < first.EndMS {
+		t.Errorf("heard %q after %+v, notes %v", text, first, notes)
+	}
+	if n := notes[dialect.EventEnded]; n.Unaccounted == nil || *n.Unaccounted != 0 {
+		t.Errorf("ledger %+v", n)
+	}
+}
+
 // The loop of Vosk's clients: send, read one answer, and again; eof, read the last one.
 func TestVoskClient(t *testing.T) {
 	t.Parallel()
