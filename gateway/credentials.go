@@ -140,10 +140,12 @@ func subprotocols(r *http.Request, req dialect.Request, d dialect.Dialect) []str
 }
 
 // chosen echoes the first subprotocol that a client offers, as the bridge's peers do.
-// One that is a key or holds a token is never repeated.
+// One that holds a token, or the key that the client shows in its dialect's way, is
+// never repeated.
 func chosen(offered []string, key string) []string {
 	for _, name := range offered {
-		if !strings.HasPrefix(name, tokenProtocol) && (key == "" || name != key) {
+		secret := strings.HasPrefix(name, tokenProtocol) || strings.HasPrefix(name, dialect.KeyProtocol) || name == key
+		if !secret {
 			return []string{name}
 		}
 	}

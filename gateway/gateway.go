@@ -39,6 +39,7 @@ type Server struct {
 	log      *slog.Logger
 	metrics  metrics
 	dialects []dialect.Dialect
+	page     page
 	probes   *probes
 	attempts *attempts
 
@@ -77,6 +78,9 @@ func New(nc *nats.Conn, cfg Config) (*Server, error) {
 		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("gateway", cfg.Name), dialects: dialects(cfg),
 		probes: newProbes(nc), attempts: newAttempts(cfg.ConnectRate), stop: make(chan struct{}),
 		sessions: map[*session]*presence{}, byPrincipal: map[string]int{},
+	}
+	if g.page, err = newPage(cfg.Version, g.dialects); err != nil {
+		return nil, err
 	}
 	if g.metrics, err = newMetrics(cfg.Metrics, g); err != nil {
 		return nil, err

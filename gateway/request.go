@@ -28,19 +28,19 @@ const (
 // request checks what a client asks for, and makes its session.
 func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Dialect) (*session, dialect.Request, *dialect.Refusal) {
 	var none dialect.Request
-	if !isUpgrade(r) {
-		w.Header().Set("Upgrade", "websocket")
-		return nil, none, &dialect.Refusal{Status: http.StatusUpgradeRequired, Code: refusedUpgrade, Text: "Upgrade Required: Expected WebSocket connection"}
-	}
 	if refusal := g.tooManyAttempts(r); refusal != nil {
 		return nil, none, refusal
 	}
-	if !g.open.Load() {
+	if isUpgrade(r) && !g.open.Load() {
 		return nil, none, notOpen()
 	}
 	creds, refusal := g.credentials(r, d)
 	if refusal != nil {
 		return nil, none, refusal
+	}
+	if !isUpgrade(r) { // after the credentials: a web page, that is not told why a socket was refused, asks so
+		w.Header().Set("Upgrade", "websocket")
+		return nil, none, &dialect.Refusal{Status: http.StatusUpgradeRequired, Code: refusedUpgrade, Text: "Upgrade Required: Expected WebSocket connection"}
 	}
 	conv, req, refusal := d.Open(r)
 	if refusal != nil {
@@ -100,10 +100,16 @@ func (g *Server) refuse(w http.ResponseWriter, render func(dialect.Refusal, http
 	_, _ = fmt.Fprint(w, body) // the client may be gone already
 }
 
-// elsewhere answers at paths that no dialect has: / says what there is.
+// elsewhere answers at paths that no dialect has: / says what there is, to programs in
+// text and to people with a page.
 func (g *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/" && !isUpgrade(r):
+		w.Header().Set("Vary", "Accept")
+		if wantsPage(r) {
+			g.page.serve(w)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = fmt.Fprint(w, g.description()) // the client may be gone already
 	case strings.HasSuffix(r.URL.Path, "/translate"):

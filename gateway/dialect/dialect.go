@@ -13,6 +13,10 @@ import (
 	"stenobus/subjects"
 )
 
+// KeyProtocol begins the subprotocol in which a web page, that can't set headers, shows
+// its API key to a dialect that says so. It is never echoed, so it stands behind another.
+const KeyProtocol = "stenobus.key."
+
 // Dialect speaks one client protocol.
 type Dialect interface {
 	// Name is the dialect in logs, metrics and at /: one lower-case word.

@@ -67,6 +67,7 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 		Options:   subjects.Options{Engine: set.engine, Language: set.language},
 		Default:   set.format.neutral(),
 		Protocol:  answered(r),
+		Private:   true,
 		Gapless:   true,
 		Deltas:    true,
 	}, nil

@@ -1,0 +1,303 @@
+package systemtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"stenobus/dispatcher"
+	"stenobus/gateway"
+	"stenobus/gateway/auth"
+	"stenobus/gateway/dialect"
+	"stenobus/worker"
+)
+
+// wavHead is the length of the header of the samples' WAV files.
+const wavHead = 44
+
+// plainSystem is a deployment with the offline recogniser.
+func plainSystem(t *testing.T, cfg gateway.Config) (*system, *node) {
+	t.Helper()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"}, sphinx(t))
+	return s, s.gateway(cfg)
+}
+
+// stream connects to /stream.
+func (s *system) stream(gw *node, query string, offer ...string) *websocket.Conn {
+	s.t.Helper()
+	conn, _, err := websocket.Dial(s.ctx(), gw.url+"/stream?"+query, &websocket.DialOptions{Subprotocols: offer})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	conn.SetReadLimit(-1)
+	s.t.Cleanup(func() { _ = conn.CloseNow() })
+	return conn
+}
+
+func (s *system) write(conn *websocket.Conn, kind websocket.MessageType, data []byte) {
+	s.t.Helper()
+	if err := conn.Write(s.ctx(), kind, data); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// audio sends a file in pieces, as a program sends what it reads.
+func (s *system) audio(conn *websocket.Conn, file []byte, piece int) {
+	s.t.Helper()
+	for len(file) > 0 {
+		n := min(piece, len(file))
+		s.write(conn, websocket.MessageBinary, file[:n])
+		file = file[n:]
+	}
+}
+
+// said reads until the server closes: the finals' text and the notes by their events.
+func (s *system) said(conn *websocket.Conn) (text string, interims int, last dialect.Result, notes map[string]dialect.Note) {
+	s.t.Helper()
+	notes = map[string]dialect.Note{}
+	var finals []string
+	for {
+		_, data, err := conn.Read(s.ctx())
+		if status := websocket.CloseStatus(err); status == websocket.StatusNormalClosure {
+			return strings.Join(finals, " "), interims, last, notes
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		var r dialect.Result
+		if err := json.Unmarshal(data, &r); err != nil {
+			s.t.Fatalf("%s: %v", data, err)
+		}
+		switch r.Type {
+		case dialect.TypeFinal:
+			finals, last = append(finals, r.Text), r
+		case dialect.TypeInterim:
+			interims++
+		case dialect.TypeEvent:
+			var n dialect.Note
+			_ = json.Unmarshal(data, &n)
+			notes[n.Event] = n
+		}
+	}
+}
+
+// Five lines make a client: connect, send, say that this was all, read, print.
+func TestPlainAudio(t *testing.T) {
+	t.Parallel()
+	s, gw := plainSystem(t, gateway.Config{})
+	spoken := sample(t, "sessions").Audio
+	for name, tt := range map[string]struct {
+		query string
+		audio []byte
+		piece int
+		end   string
+	}{
+		"samples":           {"sample_rate=16000&encoding=s16le", spoken[wavHead:], 3201, `{"eof":1}`},
+		"WAV file":          {"", spoken, 10_000, `{"event":"end"}`},
+		"WAV file in a few": {"", spoken, len(spoken), `{"eof" : 1}`},
+		"Ogg file":          {"", sample(t, "story").Audio, 777, `{"eof":1}`},
+	} {
+		conn := s.stream(gw, tt.query+"&session=plain-"+strings.ReplaceAll(name, " ", "-"))
+		s.audio(conn, tt.audio, tt.piece)
+		s.write(conn, websocket.MessageText, []byte("how do you do"))
+		s.write(conn, websocket.MessageText, []byte(tt.end))
+		text, interims, last, notes := s.said(conn)
+		if want := "another machine"; !strings.Contains(text, want) && !strings.Contains(text, "another computer") {
+			t.Errorf("%s: heard %q, want %q", name, text, want)
+		}
+		if interims == 0 || len(last.Words) == 0 || last.Cursor == 0 || last.EndMS <= last.StartMS {
+			t.Errorf("%s: %d interims, last final %+v", name, interims, last)
+		}
+		for _, event := range []string{dialect.EventOpen, dialect.EventReady, dialect.EventWarning, dialect.EventEnded} {
+			if _, ok := notes[event]; !ok {
+				t.Errorf("%s: no note %s among %v", name, event, notes)
+			}
+		}
+		if n := notes[dialect.EventEnded].Unaccounted; n == nil || *n != 0 {
+			t.Errorf("%s: ledger %+v", name, notes[dialect.EventEnded])
+		}
+	}
+}
+
+// A flush brings what was spoken without an end, and the session goes on.
+func TestPlainFlush(t *testing.T) {
+	t.Parallel()
+	s, gw := plainSystem(t, gateway.Config{})
+	spoken := sample(t, "sessions").Audio[wavHead:]
+	conn := s.stream(gw, "interims=false")
+	s.audio(conn, spoken, 3200)
+	s.write(conn, websocket.MessageText, []byte(`{"event":"flush"}`))
+	for flushed := false; !flushed; {
+		_, data, err := conn.Read(s.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		flushed = strings.Contains(string(data), `"flushed"`)
+	}
+	s.audio(conn, spoken, 3200)
+	s.write(conn, websocket.MessageText, []byte(`{"eof":1}`))
+	if text, interims, _, _ := s.said(conn); !strings.Contains(text, "another machine") || interims != 0 {
+		t.Errorf("after the flush: %q and %d interims", text, interims)
+	}
+}
+
+// A client whose connection broke comes back with the cursor of its last final.
+func TestPlainResume(t *testing.T) {
+	t.Parallel()
+	s, gw := plainSystem(t, gateway.Config{})
+	spoken := sample(t, "sessions").Audio[wavHead:]
+	conn := s.stream(gw, "session=back&sample_rate=16000")
+	s.audio(conn, spoken, 3200)
+	s.write(conn, websocket.MessageText, []byte(`{"event":"flush"}`))
+	var first dialect.Result
+	for !first.Flushed {
+		_, data, err := conn.Read(s.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = json.Unmarshal(data, &first)
+	}
+	_ = conn.CloseNow()
+
+	conn = s.stream(gw, fmt.Sprintf("session=back&after=%d&sample_rate=16000", first.Cursor))
+	s.audio(conn, spoken, 3200)
+	s.write(conn, websocket.MessageText, []byte(`{"eof":1}`))
+	text, _, last, notes := s.said(conn)
+	if _, ok := notes[dialect.EventResumed]; !ok || strings.Count(text, "another machine") != 1 || last.StartMS < first.EndMS {
+		t.Errorf("heard %q after %+v, notes %v", text, first, notes)
+	}
+	if n := notes[dialect.EventEnded]; n.Unaccounted == nil || *n.Unaccounted != 0 {
+		t.Errorf("ledger %+v", n)
+	}
+}
+
+// The loop of Vosk's clients: send, read one answer, and again; eof, read the last one.
+func TestVoskClient(t *testing.T) {
+	t.Parallel()
+	s, gw := plainSystem(t, gateway.Config{})
+	spoken := sample(t, "sessions").Audio[wavHead:]
+	conn := s.stream(gw, "format=vosk&sample_rate=8000")
+	answer := func() (m struct {
+		Partial *string `json:"partial"`
+		Text    string  `json:"text"`
+		Result  []struct {
+			Word       string
+			Start, End float64
+		} `json:"result"`
+	}) {
+		t.Helper()
+		_, data, err := conn.Read(s.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(data, &m); err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		return m
+	}
+	s.write(conn, websocket.MessageText, []byte(`{ "config" : { "sample_rate" : 16000 } }`))
+	var texts []string
+	for rest := spoken; len(rest) > 0; {
+		n := min(6400, len(rest))
+		s.write(conn, websocket.MessageBinary, rest[:n])
+		rest = rest[n:]
+		if m := answer(); m.Partial == nil {
+			texts = append(texts, m.Text)
+		}
+	}
+	s.write(conn, websocket.MessageText, []byte(`{"eof" : 1}`))
+	m := answer()
+	texts = append(texts, m.Text)
+	if text := strings.Join(texts, " "); !strings.Contains(text, "another machine") {
+		t.Errorf("heard %q", text)
+	}
+	if n := len(m.Result); n == 0 || m.Result[n-1].End <= m.Result[0].Start || m.Result[n-1].End > float64(len(spoken))/32000+0.5 {
+		t.Errorf("words %+v of %d bytes", m.Result, len(spoken))
+	}
+	if _, _, err := conn.Read(s.ctx()); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+		t.Errorf("then %v", err)
+	}
+}
+
+// pageKeys knows clients by their API key.
+type pageKeys map[string]string
+
+func (k pageKeys) Authenticate(_ context.Context, secret string) (auth.Principal, error) {
+	if name, ok := k[secret]; ok {
+		return auth.Principal{Name: name}, nil
+	}
+	return auth.Principal{}, fmt.Errorf("%w", errors.Join(auth.ErrUnknown, auth.ErrMissing))
+}
+
+// A web page shows its key as a subprotocol. Nobody hears it back.
+func TestPlainKeyOfAPage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{Auth: pageKeys{"sesame": "page"}})
+	conn := s.stream(gw, "", "stenobus", "stenobus.key.sesame")
+	if got := conn.Subprotocol(); got != "stenobus" {
+		t.Errorf("subprotocol %q", got)
+	}
+	s.audio(conn, make([]byte, 3200), 3200)
+	s.write(conn, websocket.MessageText, []byte(`{"eof":1}`))
+	if _, _, _, notes := s.said(conn); notes[dialect.EventEnded].Accepted["audio"] != 1 {
+		t.Errorf("notes %+v", notes)
+	}
+
+	_, resp, err := websocket.Dial(s.ctx(), gw.url+"/stream", &websocket.DialOptions{Subprotocols: []string{"stenobus", "stenobus.key.wrong"}})
+	if err == nil || resp == nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("a wrong key: %v", err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if !strings.HasPrefix(string(body), `{"type":"error","code":"unauthorized","message":`) || strings.Contains(string(body), "wrong") {
+		t.Errorf("refusal %s", body)
+	}
+}
+
+// People get a page at /, programs a text. A page asks by GET why it was refused.
+func TestPageAtRoot(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gw := s.gatewayAlone(gateway.Config{Auth: pageKeys{"sesame": "page"}})
+	for _, tt := range []struct {
+		path, accept, key string
+		status            int
+		kind, says        string
+	}{
+		{"/", "*/*", "", http.StatusOK, "text/plain", "/stream"},
+		{"/", "text/html,*/*;q=0.8", "", http.StatusOK, "text/html", "<title>Stenobus gateway</title>"},
+		{"/stream", "*/*", "", http.StatusUnauthorized, "application/json", "no API key or token was shown"},
+		{"/stream", "*/*", "sesame", http.StatusUpgradeRequired, "application/json", "upgrade_required"},
+	} {
+		req, err := http.NewRequestWithContext(s.ctx(), http.MethodGet, "http"+strings.TrimPrefix(gw.url, "ws")+tt.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", tt.accept)
+		if tt.key != "" {
+			req.Header.Set("Authorization", "Bearer "+tt.key)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != tt.status || !strings.HasPrefix(resp.Header.Get("Content-Type"), tt.kind) || !strings.Contains(string(body), tt.says) {
+			t.Errorf("%s for %s with key %q: %d %s %.200s", tt.path, tt.accept, tt.key, resp.StatusCode, resp.Header.Get("Content-Type"), body)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
