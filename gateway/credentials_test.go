@@ -28,7 +28,7 @@ func TestSubprotocolsRepeatNoSecret(t *testing.T) {
 		key     string
 		want    []string
 	}{
-		"none":                   {"", plain, "", []string{""}},
+		"none":                   {"", plain, "", nil},
 		"the first":              {"a, b", plain, "", []string{"a"}},
 		"not a resume token":     {"stenobus.resume.x, b", plain, "", []string{"b"}},
 		"not a key":              {"secret, token", plain, "secret", []string{"token"}},

@@ -33,21 +33,3 @@ func TestInterimsThatAddUpAreKept(t *testing.T) {
 		}
 	}
 }
-
-func TestSubprotocolWithAKeyIsNotRepeated(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		offered []string
-		key     string
-		want    []string
-	}{
-		{[]string{"a", "b"}, "", []string{"a"}},
-		{[]string{"key.k", "a"}, "k", []string{"a"}},
-		{[]string{"key.k"}, "k", nil},
-		{[]string{tokenProtocol + "t", "a"}, "", []string{"a"}},
-	} {
-		if got := chosen(tt.offered, tt.key); !slices.Equal(got, tt.want) {
-			t.Errorf("%q with key %q: %q, want %q", tt.offered, tt.key, got, tt.want)
-		}
-	}
-}
