@@ -36,7 +36,7 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	if refusal != nil {
 		return nil, none, refusal
 	}
-	conv, req, refusal := d.Open(r)
+	conv, req, refusal := d.Open(withoutSecret(r))
 	if refusal != nil {
 		return nil, none, refusal
 	}
@@ -47,7 +47,12 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	case req.Resume && !given:
 		return nil, none, &dialect.Refusal{Status: http.StatusBadRequest, Text: "Invalid after: it needs the sessionId of the session to resume"}
 	}
-	if refusal := creds.permitted(id, req.Options.Engine); refusal != nil {
+	if req.Options.Engine == "" {
+		if req.Options.Engine, refusal = creds.engine(g.cfg.Engines); refusal != nil {
+			return nil, none, refusal
+		}
+	}
+	if refusal := creds.permitted(id, given, req.Options.Engine); refusal != nil {
 		return nil, none, refusal
 	}
 	s := newSession(g, id, given, req, creds, conv)
