@@ -161,10 +161,10 @@ func TestVersion(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	invoke(t, "--help").check(t, exitOK, "up", "gateway", "dispatcher", "worker", "bus", "send", "demo", "lab", "explain", "version", "Exit codes")
-	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "bus", "send", "explain", "demo", "lab", "version"} {
+	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "bus", "keys", "keys add", "keys list", "keys remove", "send", "explain", "demo", "lab", "version"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
-			o := invoke(t, command, "--help")
+			o := invoke(t, append(strings.Fields(command), "--help")...)
 			o.check(t, exitOK, "Example", "stenobus "+command, "STENOBUS_LOG_LEVEL")
 			if o.stderr != "" {
 				t.Errorf("help wrote to stderr: %s", o.stderr)
