@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testWait bounds how long a test waits for something that must happen.
 const testWait = 60 * time.Second
+
+// secretForms finds API keys and signed tokens, which belong in no log.
+var secretForms = regexp.MustCompile(`\bstb_[\w-]{16,}|\beyJ[\w-]+\.[\w-]+\.`)
 
 // outcome is what a finished program left behind.
 type outcome struct {
@@ -80,6 +84,9 @@ func spawn(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		if code := p.stop(); code != exitOK {
 			t.Errorf("%v ended with code %d\n%s", args, code, p.stderr)
+		}
+		if leak := secretForms.FindString(p.stderr.String()); leak != "" {
+			t.Errorf("%v logged a secret, %.12s…", args, leak)
 		}
 	})
 	return p
