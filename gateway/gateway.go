@@ -51,6 +51,7 @@ type Server struct {
 
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]*presence
+	held     holdings // of the principals, the same sessions
 	loops    sync.WaitGroup
 }
 
@@ -72,7 +73,7 @@ func New(nc *nats.Conn, cfg Config) (*Server, error) {
 	}
 	g := &Server{
 		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("gateway", cfg.Name), dialects: dialects(cfg),
-		probes: newProbes(nc), stop: make(chan struct{}), sessions: map[*session]*presence{},
+		probes: newProbes(nc), stop: make(chan struct{}), sessions: map[*session]*presence{}, held: holdings{},
 	}
 	if g.metrics, err = newMetrics(cfg.Metrics, g); err != nil {
 		return nil, err
@@ -221,6 +222,9 @@ func (g *Server) enter(s *session) *dialect.Refusal {
 			Text: fmt.Sprintf("gateway has %d of %d sessions: try another", len(g.sessions), g.cfg.MaxSessions),
 		}
 	}
+	if refusal := g.held.take(s); refusal != nil {
+		return refusal
+	}
 	g.sessions[s] = &presence{}
 	g.loops.Add(1)
 	return nil
@@ -229,6 +233,9 @@ func (g *Server) enter(s *session) *dialect.Refusal {
 func (g *Server) exit(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.sessions[s] != nil {
+		g.held.giveBack(s)
+	}
 	delete(g.sessions, s)
 }
 

@@ -13,13 +13,14 @@ import (
 
 // The codes of refusals before the upgrade, a closed list that all dialects share.
 const (
-	refusedBadRequest   = "bad_request"      // a parameter is wrong: do not try again
-	refusedUnauthorized = "unauthorized"     // no key or token, or not one that is known here
-	refusedForbidden    = "forbidden"        // known, and not allowed to do this
-	refusedNotFound     = "not_found"        // nothing is at this path
-	refusedUpgrade      = "upgrade_required" // this path speaks WebSocket only
-	refusedFull         = "gateway_full"     // try another gateway, or later
-	refusedNotReady     = "not_ready"        // starting or stopping: try another gateway, or later
+	refusedBadRequest   = "bad_request"       // a parameter is wrong: do not try again
+	refusedUnauthorized = "unauthorized"      // no key or token, or not one that is known here
+	refusedForbidden    = "forbidden"         // known, and not allowed to do this
+	refusedNotFound     = "not_found"         // nothing is at this path
+	refusedUpgrade      = "upgrade_required"  // this path speaks WebSocket only
+	refusedFull         = "gateway_full"      // try another gateway, or later
+	refusedQuota        = "too_many_sessions" // the principal has as many as its key or token allows: later
+	refusedNotReady     = "not_ready"         // starting or stopping: try another gateway, or later
 )
 
 // request checks what a client asks for, and makes its session.

@@ -370,6 +370,50 @@ func TestPrincipalsKeepToTheirOwn(t *testing.T) {
 	again.until("it goes on", func() bool { return again.note("resumed", "") != nil })
 }
 
+// A key or token may bound how many sessions its client has at once. Coming back to one
+// of them is always possible.
+func TestSessionsOfAPrincipalAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	l := s.lock()
+	gw, _ := s.secureGateway(gateway.Config{Auth: l.auth})
+	bob := l.key(auth.Principal{Name: "bob", MaxSessions: 2})
+	eve := l.token("eve", time.Now().Add(time.Hour), map[string]any{"max_sessions": 1})
+	in := func(id, secret string) *client {
+		t.Helper()
+		c, err := dialAs(t, gw, named(id), showing(secret))
+		if err != nil {
+			t.Fatalf("%s: %v", id, err)
+		}
+		c.until("it is served", func() bool { return c.note("ready", "") != nil || c.note("resumed", "") != nil })
+		return c
+	}
+	full := func(secret string) {
+		t.Helper()
+		d := doorways()["mediajson"]
+		d.path += "&sessionId=third"
+		s.refused(d, gw, "one too many", secret, http.StatusTooManyRequests, "too_many_sessions")
+	}
+	in("b1", bob)
+	b2 := in("b2", bob)
+	full(bob)
+	e1 := in("e1", eve) // others have room
+	full(eve)
+	in("b1", bob)
+	full(bob)
+	for _, c := range []*client{b2, e1} {
+		c.end()
+		c.closed()
+	}
+	subjectstest.Eventually(t, "there is room again", func() bool {
+		_, err := dialAs(t, gw, named("third"), showing(bob))
+		return err == nil
+	})
+	in("e2", eve)
+}
+
 // Who lost its key comes in no more; its session goes on to its end. So it does when the
 // gateway's certificate changes.
 func TestSessionsOutliveKeysAndCertificates(t *testing.T) {
