@@ -305,24 +305,3 @@ func TestWhereKeysMayCome(t *testing.T) {
 		}
 	}
 }
-
-// FuzzSet: whatever an issuer answers, what is kept are keys with algorithms.
-func FuzzSet(f *testing.F) {
-	k := testKeys()
-	f.Add([]byte(rfc7517))
-	f.Add([]byte(rfc8037))
-	f.Add([]byte(set(f, jwk(f, "a", k.p521), jwk(f, "b", k.rsa))))
-	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"_____________________________________________w","y":"AA"},null,7]}`))
-	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AA","e":"__________"}]}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		keys, err := parseSet(body)
-		if (err == nil) != (len(keys) > 0) {
-			t.Errorf("%d keys, %v", len(keys), err)
-		}
-		for _, key := range keys {
-			if key.Key == nil || len(key.Algs) == 0 {
-				t.Errorf("%+v", key)
-			}
-		}
-	})
-}

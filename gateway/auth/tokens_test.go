@@ -10,7 +10,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"maps"
@@ -338,68 +337,5 @@ func TestKeyFileIsReadAgain(t *testing.T) {
 	replace(t, path, publicPEM(t, k.ed))
 	until(t, "the old one is not", func() bool {
 		return good(jwt.SigningMethodEdDSA, k.ed) && !good(jwt.SigningMethodES256, k.p256)
-	})
-}
-
-// FuzzTokens: whatever a client shows, the answer is a principal that logs and records
-// can hold, or a reason without a word of the token. Claims are also signed well, so
-// that what an issuer may write is met.
-func FuzzTokens(f *testing.F) {
-	k := testKeys()
-	tokens := newTokens(f, TokensConfig{Keys: fixedKeys{{Key: k.ed.Public(), Algs: []string{"EdDSA"}}}})
-	good := sign(f, jwt.SigningMethodEdDSA, k.ed, fresh(nil), nil)
-	f.Add(good, `{"sub":"ann","exp":1900000060}`)
-	f.Add("a.b.c", `{"sub":"ann","exp":1e400,"nbf":-1e300,"aud":[null]}`)
-	f.Add(forge(`{"alg":"EdDSA","kid":null,"crit":1}`, "{}", ""), `{"sub":"ann","exp":1900000060,"stenobus":{"max_sessions":1e3,"sessions":["\u0000"]}}`)
-	f.Add("", `null`)
-	f.Fuzz(func(t *testing.T, token, claims string) {
-		shown := []string{token}
-		if json.Valid([]byte(claims)) {
-			shown = append(shown, sign(t, jwt.SigningMethodEdDSA, k.ed, raw(claims), nil))
-		}
-		for _, s := range shown {
-			p, err := tokens.Authenticate(t.Context(), s)
-			if err == nil && (!printable(p.Name, MaxName) || p.MaxSessions < 0) {
-				t.Errorf("principal %+v", p)
-			}
-			if err != nil {
-				if !errors.Is(err, ErrUnknown) {
-					t.Errorf("%v is not ErrUnknown", err)
-				}
-				nothingOf(t, err, s)
-			}
-		}
-	})
-}
-
-// FuzzKeys: a file that is read can be written, and says the same.
-func FuzzKeys(f *testing.F) {
-	f.Add([]byte("# c\n" + `{"name":"a","sha256":"` + hashOf("x") + `","sessions":["*"],"providers":["p"],"max_sessions":3,"expires":"2031-12-24T18:00:00+01:00"}` + "\n"))
-	f.Add([]byte(`{"name":"a","name":"b"}`))
-	f.Add([]byte(`{"na\u006de":"\ud800","sha256":"` + hashOf("y") + `"}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		keys, err := ParseKeys(text)
-		if err != nil {
-			return
-		}
-		var again []byte
-		for _, k := range keys {
-			if again, err = WithKey(again, k); err != nil {
-				t.Fatalf("%+v can't be written: %v", k, err)
-			}
-		}
-		back, err := ParseKeys(again)
-		if err != nil || len(back) != len(keys) {
-			t.Fatalf("%v, %d keys of %d in\n%s", err, len(back), len(keys), again)
-		}
-		for i := range keys {
-			if back[i].Hash != keys[i].Hash || !reflect.DeepEqual(back[i].Principal, keys[i].Principal) || !back[i].Expires.Equal(keys[i].Expires) {
-				t.Errorf("%+v became %+v", keys[i], back[i])
-			}
-		}
-		rest, removed, err := WithoutKeys(text, func(Key) bool { return true })
-		if left, _ := ParseKeys(rest); err != nil || len(removed) != len(keys) || len(left) != 0 {
-			t.Errorf("%v, removed %d of %d, left %d", err, len(removed), len(keys), len(left))
-		}
 	})
 }
