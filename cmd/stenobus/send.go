@@ -9,6 +9,7 @@ import (
 
 	"stenobus/cmd/stenobus/internal/client"
 	"stenobus/cmd/stenobus/internal/clip"
+	"stenobus/cmd/stenobus/internal/front"
 )
 
 type sendCmd struct {
@@ -92,6 +93,9 @@ func (c *sendCmd) options(p *program) (client.Options, error) {
 	roots, err := c.roots()
 	if err != nil {
 		return client.Options{}, err
+	}
+	if u, err := url.Parse(c.URL); err == nil && key != "" && (u.Scheme == "ws" || u.Scheme == "http") && !front.Loopback(u.Hostname()) {
+		p.log.Warn("the key goes over the network in the clear: --url has no TLS", "host", u.Host)
 	}
 	speed := c.Speed
 	if c.Realtime {

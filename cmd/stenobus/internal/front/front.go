@@ -19,6 +19,7 @@ const (
 	HeaderWait  = 10 * time.Second
 	HeaderBytes = 16 << 10
 
+	pageWait = 30 * time.Second
 	idleWait = 2 * time.Minute
 )
 
@@ -26,6 +27,7 @@ const (
 type Limits struct {
 	HeaderWait  time.Duration // until a request's header is here, the TLS handshake included; 0: 10 s
 	HeaderBytes int           // of a request's header; 0: 16 KiB
+	PageWait    time.Duration // until a page was asked for with all of a body that nobody reads, and was read; 0: 30 s. WebSockets have no such end
 }
 
 // NewServer makes an HTTP/1.1 server: WebSockets begin with its upgrade, which HTTP/2 has
@@ -38,12 +40,17 @@ func NewServer(h http.Handler, lim Limits, log *slog.Logger) *http.Server {
 	if lim.HeaderBytes == 0 {
 		lim.HeaderBytes = HeaderBytes
 	}
+	if lim.PageWait == 0 {
+		lim.PageWait = pageWait
+	}
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
 	return &http.Server{
 		Handler:           h,
 		Protocols:         &http1,
 		ReadHeaderTimeout: lim.HeaderWait,
+		ReadTimeout:       lim.HeaderWait + lim.PageWait, // an upgrade takes both off again
+		WriteTimeout:      lim.HeaderWait + lim.PageWait,
 		MaxHeaderBytes:    lim.HeaderBytes,
 		IdleTimeout:       idleWait,
 		ErrorLog:          slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelDebug),
@@ -75,6 +82,12 @@ func Secure(l net.Listener, c *Certificate) net.Listener {
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.Load(), nil },
 	})
+}
+
+// Loopback tells whether a host of a URL is this machine.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // ErrOpen is of a listener that others than this machine reach, with nothing to tell

@@ -15,13 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
 	"stenobus/cmd/stenobus/internal/front"
 	"stenobus/cmd/stenobus/internal/front/fronttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// net/http keeps a connection that it refused for half a second, so that its answer is read.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 const testWait = 30 * time.Second
 
@@ -64,10 +68,11 @@ func TestClosed(t *testing.T) {
 func TestHeadersAreBounded(t *testing.T) {
 	t.Parallel()
 	l := listen(t, "127.0.0.1:0")
-	serve(t, l, front.Limits{HeaderWait: 200 * time.Millisecond, HeaderBytes: 2 << 10})
+	serve(t, l, front.Limits{HeaderWait: 200 * time.Millisecond, HeaderBytes: 2 << 10, PageWait: 200 * time.Millisecond})
 	for name, tc := range map[string]struct{ sent, want string }{
 		"whole":     {"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200"},
 		"too large": {"GET / HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 8<<10) + "\r\n\r\n", "HTTP/1.1 431"},
+		"slow body": {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1", ""},
 		"too slow":  {"GET / HTTP/1.1\r\nHost:", ""},
 		"nothing":   {"", ""},
 	} {
@@ -82,6 +87,44 @@ func TestHeadersAreBounded(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q and the end", name, got, err, tc.want)
 		}
 		_ = conn.Close()
+	}
+}
+
+// The bounds of requests are none of what becomes of them after an upgrade.
+func TestWebSocketsOutliveTheBounds(t *testing.T) {
+	t.Parallel()
+	const bound = 50 * time.Millisecond
+	l := listen(t, "127.0.0.1:0")
+	s := front.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseNow()
+		for {
+			kind, b, err := conn.Read(context.Background())
+			if err != nil || conn.Write(context.Background(), kind, b) != nil {
+				return
+			}
+		}
+	}), front.Limits{HeaderWait: bound, PageWait: bound}, slog.New(slog.DiscardHandler))
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.Serve(l) })
+	defer wg.Wait()
+	defer s.Close()
+	conn, _, err := websocket.Dial(t.Context(), "ws://"+l.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	for begin := time.Now(); time.Since(begin) < 6*bound; {
+		if err := conn.Write(t.Context(), websocket.MessageText, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := conn.Read(t.Context()); err != nil {
+			t.Fatalf("after %v: %v", time.Since(begin), err)
+		}
 	}
 }
 
