@@ -160,7 +160,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		}, []string{"what"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "stenobus", Subsystem: "gateway", Name: "files_read_total",
-			Help: "Times that files were read because they had changed, by result.",
+			Help: "Times that files were read, at the start and because they had changed, by result.",
 		}, []string{"what", "result"}),
 	}
 	for _, c := range []prometheus.Collector{m.stale, m.reloads} {
