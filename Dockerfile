@@ -15,7 +15,12 @@ RUN apt-get update \
  && useradd --system --uid 10001 --home-dir /var/lib/stenobus --create-home stenobus
 COPY --from=build /stenobus /usr/local/bin/stenobus
 USER stenobus
-# Inside a container the port is only as open as its publishing makes it.
+# Others than the container itself can reach this address, so that "up" and "gateway" say
+# what is missing until they are told who may come in:
+#   docker run -p 8443:8080 -v ./keys:/etc/stenobus:ro stenobus up \
+#     --auth-keys /etc/stenobus/keys --tls-cert /etc/stenobus/cert.pem --tls-key /etc/stenobus/key.pem
+# or, where publishing keeps the port to this machine:
+#   docker run -p 127.0.0.1:8080:8080 stenobus up --insecure-no-auth
 ENV STENOBUS_LISTEN=0.0.0.0:8080 \
     STENOBUS_DATA=/var/lib/stenobus \
     STENOBUS_LOG_FORMAT=json

@@ -36,7 +36,7 @@ func Codes() []Code {
 		answered(refusedNotFound, http.StatusNotFound, no, "nothing is at this path"),
 		answered(refusedUpgrade, http.StatusUpgradeRequired, no, "the path speaks WebSocket only"),
 		answered(refusedRate, http.StatusTooManyRequests, "yes, after Retry-After", "this address connects too often (`--connect-rate`)"),
-		answered(refusedTooMany, http.StatusTooManyRequests, "yes, after Retry-After", "this client has as many sessions as it may (`--max-principal-sessions`)"),
+		answered(refusedQuota, http.StatusTooManyRequests, "yes, after Retry-After", "this client has as many sessions as it may (`--max-principal-sessions`)"),
 		answered(refusedFull, http.StatusServiceUnavailable, other, "the gateway has as many sessions as it may (`--max-sessions`)"),
 		answered(refusedNotReady, http.StatusServiceUnavailable, other, "the gateway starts or stops, or can't check keys now"),
 		closed(endDone, "no need", "the session has ended and every final was sent"),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +21,10 @@ const (
 	TokenHeader   = "Stenobus-Resume-Token"
 	tokenProtocol = "stenobus.resume."
 
-	maxPrincipal = 256 // bytes
-	maxToken     = 128 // bytes
+	secretParameter = "access_token" // RFC 6750, 2.3
+
+	maxPrincipal = auth.MaxName // bytes
+	maxToken     = 128          // bytes
 )
 
 // credentials are what a client's request shows of its right to a session.
@@ -86,7 +90,22 @@ func secret(r *http.Request, d dialect.Dialect) string {
 	if key := d.Key(r); key != "" {
 		return key
 	}
-	return r.URL.Query().Get("access_token")
+	return r.URL.Query().Get(secretParameter)
+}
+
+// withoutSecret is the request as a dialect sees it: what it may repeat in an error, or
+// refuse because it does not know it, holds no secret.
+func withoutSecret(r *http.Request) *http.Request {
+	kept := slices.DeleteFunc(strings.Split(r.URL.RawQuery, "&"), func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		name, err := url.QueryUnescape(name)
+		return err == nil && name == secretParameter
+	})
+	clean := r.WithContext(r.Context()) // a shallow copy
+	u := *r.URL
+	u.RawQuery = strings.Join(kept, "&")
+	clean.URL, clean.RequestURI = &u, u.RequestURI()
+	return clean
 }
 
 func unauthorized(err error) *dialect.Refusal {
@@ -100,14 +119,32 @@ func unauthorized(err error) *dialect.Refusal {
 }
 
 // permitted refuses what a client asks for that its key or token does not allow.
-func (c credentials) permitted(id subjects.SessionID, engine string) *dialect.Refusal {
+func (c credentials) permitted(id subjects.SessionID, given bool, engine string) *dialect.Refusal {
 	switch {
-	case !c.may.MaySession(string(id)):
+	case c.may.MaySession(string(id)):
+	case given:
 		return forbidden(fmt.Sprintf("session id %.64q is not among those that this key or token allows", id))
-	case engine != "" && !c.may.MayProvider(engine):
+	default:
+		return forbidden("this key or token allows certain session ids only: name one")
+	}
+	if engine != "" && !c.may.MayProvider(engine) {
 		return forbidden(fmt.Sprintf("provider %.64q is not among those that this key or token allows: %s", engine, strings.Join(c.may.Providers, ", ")))
 	}
 	return nil
+}
+
+// engine is what a client gets that asks for none in particular: any, or, where its key
+// or token does not allow all, the first that it does.
+func (c credentials) engine(engines []string) (string, *dialect.Refusal) {
+	if len(c.may.Providers) == 0 {
+		return "", nil
+	}
+	for _, name := range engines {
+		if c.may.MayProvider(name) {
+			return name, nil
+		}
+	}
+	return "", forbidden("of the providers that this key or token allows none is here: " + strings.Join(c.may.Providers, ", "))
 }
 
 func forbidden(why string) *dialect.Refusal {

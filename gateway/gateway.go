@@ -53,9 +53,8 @@ type Server struct {
 
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]*presence
+	held     holdings // of the principals, the same sessions
 	loops    sync.WaitGroup
-
-	byPrincipal map[string]int // sessions of each principal
 }
 
 // presence is what others may know of a session.
@@ -77,7 +76,7 @@ func New(nc *nats.Conn, cfg Config) (*Server, error) {
 	g := &Server{
 		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("gateway", cfg.Name), dialects: dialects(cfg),
 		probes: newProbes(nc), attempts: newAttempts(cfg.ConnectRate), stop: make(chan struct{}),
-		sessions: map[*session]*presence{}, byPrincipal: map[string]int{},
+		sessions: map[*session]*presence{}, held: holdings{},
 	}
 	if g.page, err = newPage(cfg.Version, g.dialects); err != nil {
 		return nil, err
@@ -244,13 +243,10 @@ func (g *Server) enter(s *session) *dialect.Refusal {
 			Text: fmt.Sprintf("gateway has %d of %d sessions: try another", len(g.sessions), g.cfg.MaxSessions),
 		}
 	}
-	if refusal := g.principalFull(s.creds); refusal != nil {
+	if refusal := g.held.take(s, g.cfg.MaxPrincipal); refusal != nil {
 		return refusal
 	}
 	g.sessions[s] = &presence{}
-	if who := s.creds.principal; who != "" {
-		g.byPrincipal[who]++
-	}
 	g.loops.Add(1)
 	return nil
 }
@@ -258,13 +254,10 @@ func (g *Server) enter(s *session) *dialect.Refusal {
 func (g *Server) exit(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.sessions, s)
-	who := s.creds.principal
-	if n := g.byPrincipal[who]; n > 1 {
-		g.byPrincipal[who]--
-	} else {
-		delete(g.byPrincipal, who)
+	if g.sessions[s] != nil {
+		g.held.giveBack(s)
 	}
+	delete(g.sessions, s)
 }
 
 // present is how many sessions there are.

@@ -86,22 +86,6 @@ func (g *Server) tooManyAttempts(r *http.Request) *dialect.Refusal {
 	}
 }
 
-// principalFull refuses a session more than a principal may have at once. The caller
-// holds mu.
-func (g *Server) principalFull(c credentials) *dialect.Refusal {
-	if c.principal == "" {
-		return nil
-	}
-	most := or(c.may.MaxSessions, g.cfg.MaxPrincipal)
-	if g.byPrincipal[c.principal] < most {
-		return nil
-	}
-	return &dialect.Refusal{
-		Status: http.StatusTooManyRequests, Code: refusedTooMany, RetryAfter: 5 * time.Second,
-		Text: fmt.Sprintf("this client has %d of %d sessions on this gateway", g.byPrincipal[c.principal], most),
-	}
-}
-
 // tooFast tells whether a source has more audio than its time allows. Audio whose length
 // can't be told from outside is bounded by the window alone.
 func (s *session) tooFast(f *feed) bool {

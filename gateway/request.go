@@ -20,7 +20,7 @@ const (
 	refusedNotFound     = "not_found"         // nothing is at this path
 	refusedUpgrade      = "upgrade_required"  // this path speaks WebSocket only
 	refusedRate         = "too_many_connects" // this address connects too often: try again later
-	refusedTooMany      = "too_many_sessions" // this client has as many sessions as it may: try again when one is over
+	refusedQuota        = "too_many_sessions" // this client has as many sessions as it may: try again when one is over
 	refusedFull         = "gateway_full"      // try another gateway, or later
 	refusedNotReady     = "not_ready"         // starting or stopping: try another gateway, or later
 )
@@ -42,7 +42,7 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 		w.Header().Set("Upgrade", "websocket")
 		return nil, none, &dialect.Refusal{Status: http.StatusUpgradeRequired, Code: refusedUpgrade, Text: "Upgrade Required: Expected WebSocket connection"}
 	}
-	conv, req, refusal := d.Open(r)
+	conv, req, refusal := d.Open(withoutSecret(r))
 	if refusal != nil {
 		return nil, none, refusal
 	}
@@ -53,7 +53,12 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	case req.Resume && !given:
 		return nil, none, &dialect.Refusal{Status: http.StatusBadRequest, Text: "Invalid after: it needs the sessionId of the session to resume"}
 	}
-	if refusal := creds.permitted(id, req.Options.Engine); refusal != nil {
+	if req.Options.Engine == "" {
+		if req.Options.Engine, refusal = creds.engine(g.cfg.Engines); refusal != nil {
+			return nil, none, refusal
+		}
+	}
+	if refusal := creds.permitted(id, given, req.Options.Engine); refusal != nil {
 		return nil, none, refusal
 	}
 	s := newSession(g, id, given, req, creds, conv)

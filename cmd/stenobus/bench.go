@@ -184,7 +184,7 @@ func (c *benchPipeCmd) Run(p *program) error {
 		return runParts(p.ctx, p.log, func() error {
 			_, err := fmt.Fprintf(p.stdout, "stenobus bench-pipe is ready: ws://%s/\n", l.Addr())
 			return err
-		}, httpPart(l, pipe.Handler(p.ctx), p.log))
+		}, httpPart(plainDoor(l), pipe.Handler(p.ctx), p.log))
 	}
 	return errors.Join(serve(), bus.Stop())
 }

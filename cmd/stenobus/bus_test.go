@@ -107,7 +107,7 @@ func TestGatewayWithoutABus(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- runRole(p, r, l, r.pages(ops.NewRegistry(), clients)) }()
+	go func() { done <- runRole(p, r, plainDoor(l), r.pages(ops.NewRegistry(), clients)) }()
 	for path, want := range map[string]int{
 		"/healthz": 200, "/health": 200, "/status": 200, "/metrics": 200, "/readyz": 503, "/transcribe": 503,
 	} {

@@ -22,6 +22,7 @@ type cli struct {
 	Dispatcher dispatcherCmd `cmd:"" help:"Run a dispatcher: it places sessions on workers."`
 	Worker     workerCmd     `cmd:"" help:"Run a worker: it turns speech into text."`
 	Bus        busCmd        `cmd:"" help:"Run the NATS server as a process of its own, alone or in a cluster."`
+	Keys       keysCmd       `cmd:"" help:"Make, list and remove the API keys of a gateway's clients."`
 	Send       sendCmd       `cmd:"" help:"Send audio files to a gateway and print what was said."`
 	Demo       demoCmd       `cmd:"" help:"Show it all at work on the shipped speech samples."`
 	Bench      benchCmd      `cmd:"" help:"Measure what the whole path costs beside a bare pipe."`
@@ -89,7 +90,7 @@ func commandOf(err error) string {
 	if !errors.As(err, &p) || p.Context == nil || p.Context.Selected() == nil {
 		return ""
 	}
-	return " " + p.Context.Selected().Name
+	return " " + p.Context.Selected().Path()
 }
 
 // vars are what the help texts of flags refer to.

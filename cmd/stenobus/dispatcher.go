@@ -66,7 +66,7 @@ func (c *dispatcherCmd) Run(p *program) error {
 		conn.close()
 		return err
 	}
-	return runRole(p, r, l, r.pages(reg, nil))
+	return runRole(p, r, plainDoor(l), r.pages(reg, nil))
 }
 
 func newDispatcher(conn *busConn, cfg dispatcher.Config) (*role, error) {

@@ -155,7 +155,7 @@ func TestUpAndSend(t *testing.T) {
 	t.Run("no such path", func(t *testing.T) {
 		t.Parallel()
 		url := strings.Replace(at[0], "/transcribe", "/nowhere", 1)
-		invoke(t, "send", "--url", url, tone(t, "d.wav", time.Second)).check(t, exitRefused, "refused with HTTP 400")
+		invoke(t, "send", "--url", url, tone(t, "d.wav", time.Second)).check(t, exitRefused, "refused with HTTP 404")
 	})
 	t.Run("pages", func(t *testing.T) {
 		t.Parallel()

@@ -11,6 +11,7 @@ import (
 type gatewayCmd struct {
 	Listen string `help:"Where clients connect; port 0 takes any free one." placeholder:"HOST:PORT" default:"127.0.0.1:8080"`
 	audioLogFlag
+	doorFlags
 	gatewayFlags
 	Bus busFlags `embed:"" prefix:"bus-"`
 	natsFlags
@@ -46,7 +47,7 @@ type gatewayFlags struct {
 	MaxSessions  int           `help:"Most sessions of this gateway." default:"10000" group:"Gateway"`
 	SendBuffer   int           `help:"Most bytes waiting for a slow client." default:"1048576" group:"Gateway"`
 	Origins      []string      `help:"Hosts of web pages that may connect, with * as a wildcard; by default only the gateway's own. Programs send no origin and always may." placeholder:"HOST" group:"Gateway"`
-	Principal    string        `name:"principal-header" help:"Header in which a proxy in front that authenticates clients says who they are; then an id alone resumes no session. None by default: no authentication." placeholder:"NAME" group:"Gateway"`
+	Principal    string        `name:"principal-header" help:"Header in which a proxy in front that authenticates clients says who they are; then an id alone resumes no session. Only that proxy may reach the gateway then." placeholder:"NAME" group:"Gateway"`
 	Engines      []string      `help:"Engines that clients may choose by name; another provider's name chooses any." default:"${engineList}" placeholder:"NAME" group:"Gateway"`
 }
 
@@ -83,12 +84,13 @@ func (f *gatewayFlags) config(w wiring) gateway.Config {
 }
 
 func (*gatewayCmd) Help() string {
-	return `Clients connect to /transcribe. Operators read /healthz, /readyz, /status and /metrics on the same port.
+	return `Clients connect to /transcribe. From other machines they may only where they show a key or a token, or come through a proxy that knows them. Operators read /healthz, /readyz, /status and /metrics on the same port.
 
 Examples:
 
     stenobus gateway
-    stenobus gateway --listen 0.0.0.0:8080 --nats nats://nats-1:4222,nats://nats-2:4222
+    stenobus gateway --listen 0.0.0.0:8443 --auth-keys keys --tls-cert cert.pem --tls-key key.pem --nats nats://nats-1:4222
+    stenobus gateway --jwks-url https://login.example.com/keys --jwt-audience stt --listen 0.0.0.0:8080
     STENOBUS_NATS_USER_FILE=/run/secrets/nats stenobus gateway --share 60ms --log-format json
 `
 }
@@ -99,17 +101,23 @@ func (c *gatewayCmd) Run(p *program) error {
 		return err
 	}
 	defer l.Close()
+	reg := ops.NewRegistry()
+	d, err := c.open(l, c.Principal != "", "--principal-header", reg, p.log)
+	if err != nil {
+		return err
+	}
 	conn, err := c.dial(p, "gateway")
 	if err != nil {
 		return err
 	}
-	reg := ops.NewRegistry()
-	r, clients, err := newGateway(conn, c.apply(c.config(wiring{p.log, reg, c.Bus.config()})))
+	cfg := c.apply(c.config(wiring{p.log, reg, c.Bus.config()}))
+	cfg.Auth = d.auth
+	r, clients, err := newGateway(conn, cfg)
 	if err != nil {
 		conn.close()
 		return err
 	}
-	return runRole(p, r, l, r.pages(reg, clients))
+	return runRole(p, r, d, r.pages(reg, clients))
 }
 
 func newGateway(conn *busConn, cfg gateway.Config) (*role, http.Handler, error) {

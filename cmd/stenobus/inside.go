@@ -1,10 +1,9 @@
 package main
 
 import (
-	"net"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"stenobus/cmd/stenobus/internal/busserver"
-	"stenobus/cmd/stenobus/internal/ops"
 )
 
 // inside is every role in this process, each with a connection of its own to the
@@ -17,8 +16,7 @@ type inside struct {
 }
 
 // parts makes the roles, in the order in which they start; they stop in the opposite one.
-func (i *inside) parts(l net.Listener, engines engineSet) ([]part, error) {
-	reg := ops.NewRegistry()
+func (i *inside) parts(door *door, reg *prometheus.Registry, engines engineSet) ([]part, error) {
 	with := wiring{i.p.log, reg, i.cmd.Bus.config()}
 	var d, w, g *busConn
 	for name, conn := range map[string]**busConn{"dispatcher": &d, "worker": &w, "gateway": &g} {
@@ -35,16 +33,18 @@ func (i *inside) parts(l net.Listener, engines engineSet) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	gateway, clients, err := newGateway(g, i.cmd.apply(i.cmd.GatewayFlags.config(with)))
+	cfg := i.cmd.apply(i.cmd.GatewayFlags.config(with))
+	cfg.Auth = door.auth
+	gateway, clients, err := newGateway(g, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return []part{
+	return append(door.keepers,
 		dispatcher.part(),
 		worker.part(),
-		httpPart(l, gateway.pages(reg, clients), i.p.log),
+		httpPart(door, gateway.pages(reg, clients), i.p.log),
 		gateway.part(),
-	}, nil
+	), nil
 }
 
 func (i *inside) dial(name string) (*busConn, error) {

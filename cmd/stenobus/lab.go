@@ -42,6 +42,7 @@ type labCmd struct {
 	JSON  bool `name:"json" help:"Print one JSON object, with units in its names." group:"Report"`
 	Keep  bool `help:"Keep data and logs of the processes; they are kept anyway where something was wrong." group:"Report"`
 
+	clientFlags
 	natsAuthFlags
 }
 
@@ -149,6 +150,14 @@ func (c *labCmd) config() (lab.Config, error) {
 	if err != nil {
 		return lab.Config{}, err
 	}
+	key, err := c.key()
+	if err != nil {
+		return lab.Config{}, err
+	}
+	roots, err := c.roots()
+	if err != nil {
+		return lab.Config{}, err
+	}
 	dir, err := os.MkdirTemp("", "stenobus-lab-")
 	if err != nil {
 		return lab.Config{}, fmt.Errorf("directory for data and logs: %w", err)
@@ -159,6 +168,7 @@ func (c *labCmd) config() (lab.Config, error) {
 		Gateways: c.Gateways, Dispatchers: c.Dispatchers, Workers: c.Workers,
 		AudioLog: c.AudioLog, Watch: c.Watch, Speech: c.Engine == "pocketsphinx",
 		Program: self, Programs: c.Programs, URLs: c.URL, NATS: c.NATS, NATSOptions: opts, Dir: dir,
+		Key: key, Roots: roots,
 	}
 	if cfg.Seed == 0 {
 		cfg.Seed = uint64(rand.Uint32()) + 1

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"stenobus/cmd/stenobus/internal/front/fronttest"
 	"stenobus/cmd/stenobus/internal/lab"
 	"stenobus/subjects/subjectstest"
 )
@@ -44,11 +46,16 @@ func TestLab(t *testing.T) {
 	}
 }
 
-// The lab takes a deployment that runs already.
+// The lab takes a deployment that runs already, also one that wants to know its clients.
 func TestLabOnARunningDeployment(t *testing.T) {
 	t.Parallel()
-	at := spawn(t, "up", "--engine", "tally", "--tally-every", "25", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--data", t.TempDir()).ready()
-	runLab(t, t.Context(), "--url", at[0], "--nats", at[1], "--duration", "3s", "--faults", "client_cut=2,worker_kill=9").
+	dir := t.TempDir()
+	ca := fronttest.NewAuthority(t)
+	cert, certKey, keys := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "cert.key"), filepath.Join(dir, "keys")
+	ca.Issue(cert, certKey)
+	key := writeFile(t, "key", newKey(t, keys, "lab"))
+	_, at := up(t, "--tally-every", "25", "--auth-keys", keys, "--tls-cert", cert, "--tls-key", certKey)
+	runLab(t, t.Context(), "--url", at[0], "--key-file", key, "--ca", ca.File, "--nats", at[1], "--duration", "3s", "--faults", "client_cut=2,worker_kill=9").
 		check(t, exitOK, "client_cut", "verdict: pass", "frames unaccounted   0")
 }
 

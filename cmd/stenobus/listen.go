@@ -8,13 +8,12 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"stenobus/cmd/stenobus/internal/front"
 )
 
-const (
-	headerWait = 10 * time.Second // a request's header has to be here by then
-	idleWait   = 2 * time.Minute
-	pagesWait  = 2 * time.Second // pages under way when the program stops get as long
-)
+// pagesWait is how long pages get that are under way when the program stops.
+const pagesWait = 2 * time.Second
 
 // listen binds before anything else is started, so that a taken port is the first and
 // only thing that goes wrong.
@@ -30,13 +29,8 @@ func listen(flag, addr string) (net.Listener, error) {
 }
 
 // httpPart serves h until its context ends. Sockets that h took over are h's.
-func httpPart(l net.Listener, h http.Handler, log *slog.Logger) part {
-	s := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerWait,
-		IdleTimeout:       idleWait,
-		ErrorLog:          slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelDebug),
-	}
+func httpPart(d *door, h http.Handler, log *slog.Logger) part {
+	l, s := d.listener, front.NewServer(h, d.limits, log)
 	return part{name: "http server", run: func(ctx context.Context) error {
 		failed := make(chan error, 1)
 		go func() { failed <- s.Serve(l) }()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testWait bounds how long a test waits for something that must happen.
 const testWait = 60 * time.Second
+
+// secretForms finds API keys and signed tokens, which belong in no log.
+var secretForms = regexp.MustCompile(`\bstb_[\w-]{16,}|\beyJ[\w-]+\.[\w-]+\.`)
 
 // outcome is what a finished program left behind.
 type outcome struct {
@@ -80,6 +84,9 @@ func spawn(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		if code := p.stop(); code != exitOK {
 			t.Errorf("%v ended with code %d\n%s", args, code, p.stderr)
+		}
+		if leak := secretForms.FindString(p.stderr.String()); leak != "" {
+			t.Errorf("%v logged a secret, %.12s…", args, leak)
 		}
 	})
 	return p
@@ -161,10 +168,10 @@ func TestVersion(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	invoke(t, "--help").check(t, exitOK, "up", "gateway", "dispatcher", "worker", "bus", "send", "demo", "lab", "explain", "version", "Exit codes")
-	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "bus", "send", "explain", "demo", "lab", "version"} {
+	for _, command := range []string{"up", "gateway", "dispatcher", "worker", "bus", "keys", "keys add", "keys list", "keys remove", "send", "explain", "demo", "lab", "version"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
-			o := invoke(t, command, "--help")
+			o := invoke(t, append(strings.Fields(command), "--help")...)
 			o.check(t, exitOK, "Example", "stenobus "+command, "STENOBUS_LOG_LEVEL")
 			if o.stderr != "" {
 				t.Errorf("help wrote to stderr: %s", o.stderr)

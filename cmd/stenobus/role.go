@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 
@@ -116,14 +115,14 @@ func (r *role) gated(next http.Handler) http.Handler {
 	})
 }
 
-// runRole runs one role against a bus elsewhere. The listener may be nil.
-func runRole(p *program, r *role, l net.Listener, pages http.Handler) error {
+// runRole runs one role against a bus elsewhere. The door may be nil.
+func runRole(p *program, r *role, d *door, pages http.Handler) error {
 	defer r.conn.close()
 	var parts []part
 	at := ""
-	if l != nil {
-		parts = append(parts, httpPart(l, pages, p.log))
-		at = "  http://" + l.Addr().String()
+	if d != nil {
+		parts = append(d.keepers, httpPart(d, pages, p.log))
+		at = "  " + d.address()
 	}
 	parts = append(parts, r.part())
 	return runParts(p.ctx, p.log, func() error {

@@ -9,6 +9,7 @@ import (
 
 	"stenobus/cmd/stenobus/internal/client"
 	"stenobus/cmd/stenobus/internal/clip"
+	"stenobus/cmd/stenobus/internal/front"
 )
 
 type sendCmd struct {
@@ -23,6 +24,7 @@ type sendCmd struct {
 	PCMRate  int           `name:"pcm-rate" help:"Samples/s of files that are raw PCM." placeholder:"HZ"`
 	Ahead    time.Duration `help:"Most audio of a source that was sent and is not covered by a result yet." default:"20s"`
 	Wait     time.Duration `help:"How long to wait for the last finals after the end of the audio." default:"60s"`
+	clientFlags
 }
 
 func (*sendCmd) Help() string {
@@ -33,6 +35,7 @@ Examples:
     stenobus send speech.ogg
     stenobus send --realtime alice.wav bob.ogg
     stenobus send --format json --session meeting-7 speech.ogg | jq .text
+    stenobus send --url wss://stt.example.com/transcribe --key-file bridge-1.key speech.ogg
     arecord -f S16_LE -r 16000 | stenobus send --pcm-rate 16000 /dev/stdin
 `
 }
@@ -60,13 +63,17 @@ func (c *sendCmd) Validate() error {
 }
 
 func (c *sendCmd) Run(p *program) error {
+	opts, err := c.options(p)
+	if err != nil {
+		return err
+	}
 	clips, err := openClips(c.Files, c.PCMRate)
 	if err != nil {
 		return err
 	}
 	defer closeClips(clips)
 	out := c.printer(p)
-	summary, err := client.Run(p.ctx, c.options(p), clips, out)
+	summary, err := client.Run(p.ctx, opts, clips, out)
 	out.screen.clear()
 	if err != nil {
 		return sendError(err)
@@ -78,15 +85,26 @@ func (c *sendCmd) Run(p *program) error {
 	return nil
 }
 
-func (c *sendCmd) options(p *program) client.Options {
+func (c *sendCmd) options(p *program) (client.Options, error) {
+	key, err := c.key()
+	if err != nil {
+		return client.Options{}, err
+	}
+	roots, err := c.roots()
+	if err != nil {
+		return client.Options{}, err
+	}
+	if u, err := url.Parse(c.URL); err == nil && key != "" && (u.Scheme == "ws" || u.Scheme == "http") && !front.Loopback(u.Hostname()) {
+		p.log.Warn("the key goes over the network in the clear: --url has no TLS", "host", u.Host)
+	}
 	speed := c.Speed
 	if c.Realtime {
 		speed = 1
 	}
 	return client.Options{
 		URL: c.URL, Session: c.Session, Language: c.Language, Interims: c.interims(p),
-		Speed: speed, Ahead: c.Ahead, Wait: c.Wait,
-	}
+		Speed: speed, Ahead: c.Ahead, Wait: c.Wait, Key: key, Roots: roots,
+	}, nil
 }
 
 func (c *sendCmd) interims(p *program) bool {

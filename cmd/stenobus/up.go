@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"stenobus/cmd/stenobus/internal/busserver"
+	"stenobus/cmd/stenobus/internal/ops"
 )
 
 type upCmd struct {
@@ -16,6 +17,7 @@ type upCmd struct {
 	Data       string `help:"Directory of the streams; by default ${data}, or what --nats-config says." placeholder:"DIR"`
 	NatsConfig string `help:"Configuration of the embedded NATS server; by default the shipped nats.conf." placeholder:"FILE"`
 	audioLogFlag
+	doorFlags
 	engineFlags
 	GatewayFlags    gatewayFlags    `embed:"" prefix:"gateway-"`
 	DispatcherFlags dispatcherFlags `embed:"" prefix:"dispatcher-"`
@@ -31,6 +33,7 @@ Examples:
 
     stenobus up
     stenobus up --listen 127.0.0.1:0 --nats-listen 127.0.0.1:0 --data ./stenobus-data
+    stenobus up --listen 0.0.0.0:8443 --auth-keys keys --tls-cert cert.pem --tls-key key.pem
     stenobus up --engine tally --log-level debug
 `
 }
@@ -58,18 +61,23 @@ func (c *upCmd) run(p *program, announce func(addresses) error) error {
 		return err
 	}
 	defer l.Close()
+	reg := ops.NewRegistry()
+	d, err := c.open(l, c.GatewayFlags.Principal != "", "--gateway-principal-header", reg, p.log)
+	if err != nil {
+		return err
+	}
 	bus, err := c.startBus(p)
 	if err != nil {
 		return err
 	}
 	a := addresses{
-		client: "ws://" + l.Addr().String() + "/transcribe",
+		client: d.socket(),
 		nats:   bus.ClientURL(),
 		data:   bus.Dir,
 	}
 	i := inside{cmd: c, p: p, bus: bus}
 	defer i.close()
-	parts, err := i.parts(l, engines)
+	parts, err := i.parts(d, reg, engines)
 	if err == nil {
 		err = runParts(p.ctx, p.log, func() error { return announce(a) }, parts...)
 	}

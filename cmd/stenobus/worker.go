@@ -127,7 +127,7 @@ func (c *workerCmd) Run(p *program) error {
 		conn.close()
 		return err
 	}
-	return runRole(p, r, l, r.pages(reg, nil))
+	return runRole(p, r, plainDoor(l), r.pages(reg, nil))
 }
 
 func newWorker(conn *busConn, cfg worker.Config, engines engineSet) (*role, error) {

@@ -14,6 +14,16 @@ import (
 var (
 	ErrMissing = errors.New("no API key or token was shown")
 	ErrUnknown = errors.New("the API key or token is not known here")
+
+	// errOther is of an authenticator that secrets of this form do not belong to.
+	errOther = fmt.Errorf("%w", ErrUnknown)
+)
+
+// What a principal may hold, whether a file or a token says so.
+const (
+	MaxName     = 256 // bytes
+	maxPatterns = 100
+	maxPattern  = 256 // bytes
 )
 
 // Principal is who a client is, and what it may do.
@@ -35,21 +45,33 @@ type Authenticator interface {
 // First asks one authenticator after the other; the first that knows the secret decides.
 type First []Authenticator
 
-// Authenticate implements Authenticator.
+// Authenticate implements Authenticator. Of several refusals the client is told that of
+// the one which the secret was meant for.
 func (list First) Authenticate(ctx context.Context, secret string) (Principal, error) {
 	if secret == "" {
-		return Principal{}, fmt.Errorf("%w", errors.Join(ErrUnknown, ErrMissing))
+		return Principal{}, known(ErrMissing)
 	}
-	failed := ErrUnknown
+	failed := error(ErrUnknown)
 	for _, a := range list {
 		p, err := a.Authenticate(ctx, secret)
 		if err == nil {
 			return p, nil
 		}
-		failed = err
+		if !errors.Is(err, errOther) {
+			failed = err
+		}
 	}
 	return Principal{}, failed
 }
+
+// refused is a reason that is also ErrUnknown: the client is told the reason alone.
+type refused struct{ why error }
+
+func (r refused) Error() string   { return r.why.Error() }
+func (r refused) Unwrap() []error { return []error{ErrUnknown, r.why} }
+
+// known makes why an answer to the client: somebody could tell, and says no.
+func known(why error) error { return refused{why} }
 
 // MaySession tells whether the principal may use a session id that a client named.
 func (p Principal) MaySession(id string) bool { return allows(p.Sessions, id) }

@@ -25,6 +25,8 @@ type client struct {
 	conn *websocket.Conn
 	rnd  *rand.Rand
 
+	secrets *secrets // where the session's token belongs; nil: nowhere
+
 	sent  map[string][][]byte // frames by source
 	order []sentFrame         // of all sources: the gateway numbers them so
 	chunk map[string]int
@@ -80,14 +82,16 @@ func tryDial(t testing.TB, gw *node, query string) (*client, error) {
 func connect(t testing.TB, gw *node, query string) (*client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
 	defer cancel()
-	conn, resp, err := websocket.Dial(ctx, gw.url+"/transcribe?sendBack=true&sendBackInterim=true&stenobus=1&"+query, nil)
+	conn, resp, err := websocket.Dial(ctx, gw.url+"/transcribe?sendBack=true&sendBackInterim=true&stenobus=1&"+query, &websocket.DialOptions{HTTPClient: gw.http})
 	if err != nil {
 		if resp != nil {
 			return nil, fmt.Errorf("status %d: %w", resp.StatusCode, err)
 		}
 		return nil, err
 	}
-	return newClient(t, conn), nil
+	c := newClient(t, conn)
+	c.secrets = gw.secrets
+	return c, nil
 }
 
 func newClient(t testing.TB, conn *websocket.Conn) *client {
@@ -137,6 +141,7 @@ func (c *client) take(data []byte) {
 	defer c.mu.Unlock()
 	if m.SessionID != "" {
 		c.id, c.token = m.SessionID, m.Token
+		c.secrets.add(m.Token)
 	}
 	switch m.Event {
 	case "pong":

@@ -3,6 +3,7 @@ package systemtest
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"stenobus/cmd/stenobus/internal/front"
 	"stenobus/dispatcher"
 	"stenobus/gateway"
 	"stenobus/subjects"
@@ -28,6 +30,8 @@ type system struct {
 	bus *subjectstest.Bus
 	nc  *nats.Conn // the test's own
 	js  jetstream.JetStream
+
+	secrets *secrets
 }
 
 // node is one running role.
@@ -35,8 +39,11 @@ type node struct {
 	name string
 	nc   *nats.Conn
 	url  string // of a gateway
-	stop context.CancelFunc
-	done chan struct{}
+
+	http    *http.Client // that knows the gateway's certificate; nil: it has none
+	secrets *secrets
+	stop    context.CancelFunc
+	done    chan struct{}
 }
 
 // end stops a role in order and waits for it.
@@ -53,7 +60,7 @@ func (n *node) kill() {
 
 func newSystem(t testing.TB) *system {
 	t.Helper()
-	s := &system{t: t, bus: subjectstest.NewBus(t)}
+	s := &system{t: t, bus: subjectstest.NewBus(t), secrets: watchSecrets(t)}
 	s.nc = s.bus.Dial()
 	s.js, _ = jetstream.New(s.nc)
 	s.bus.Ensure(s.nc, subjects.BusConfig{})
@@ -61,7 +68,10 @@ func newSystem(t testing.TB) *system {
 }
 
 func (s *system) log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	return slog.New(slog.NewMultiHandler(
+		slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}),
+		slog.NewTextHandler(s.secrets, &slog.HandlerOptions{Level: slog.LevelDebug}),
+	))
 }
 
 func (s *system) quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -163,7 +173,8 @@ func (s *system) gatewayAlone(cfg gateway.Config) *node {
 	return n
 }
 
-func (s *system) bareGateway(nc *nats.Conn, cfg gateway.Config) (*node, *gateway.Server) {
+// bareGateway starts a gateway; what is extra changes its server before it listens.
+func (s *system) bareGateway(nc *nats.Conn, cfg gateway.Config, extra ...func(*node, *httptest.Server)) (*node, *gateway.Server) {
 	s.t.Helper()
 	if cfg.Log == nil {
 		cfg.Log = s.log()
@@ -178,8 +189,15 @@ func (s *system) bareGateway(nc *nats.Conn, cfg gateway.Config) (*node, *gateway
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	server := httptest.NewServer(g)
-	n := s.start(&node{name: "gateway", nc: nc, url: "ws" + server.URL[len("http"):]}, func(ctx context.Context) error {
+	server := httptest.NewUnstartedServer(g)
+	server.Config = front.NewServer(g, front.Limits{}, cfg.Log)
+	n := &node{name: "gateway", nc: nc, url: "ws", secrets: s.secrets}
+	for _, with := range extra {
+		with(n, server)
+	}
+	server.Start()
+	n.url += server.URL[len("http"):]
+	s.start(n, func(ctx context.Context) error {
 		defer server.Close()
 		return g.Run(ctx)
 	})

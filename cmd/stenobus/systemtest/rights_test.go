@@ -22,7 +22,7 @@ func dialAs(t *testing.T, gw *node, query string, header http.Header, protocols 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
 	defer cancel()
-	conn, resp, err := websocket.Dial(ctx, gw.url+"/transcribe?sendBack=true&stenobus=1&"+query, &websocket.DialOptions{HTTPHeader: header, Subprotocols: protocols})
+	conn, resp, err := websocket.Dial(ctx, gw.url+"/transcribe?sendBack=true&stenobus=1&"+query, &websocket.DialOptions{HTTPClient: gw.http, HTTPHeader: header, Subprotocols: protocols})
 	if err != nil {
 		if resp != nil {
 			body, _ := io.ReadAll(resp.Body) // what the library kept of it
@@ -31,6 +31,7 @@ func dialAs(t *testing.T, gw *node, query string, header http.Header, protocols 
 		return nil, err
 	}
 	c := newClient(t, conn)
+	c.secrets = gw.secrets
 	go c.read()
 	t.Cleanup(c.hangUp)
 	return c, nil

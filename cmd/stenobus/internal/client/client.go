@@ -4,6 +4,8 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +37,9 @@ type Options struct {
 	Speed    float64       // of real time; 0: as fast as the gateway keeps up
 	Ahead    time.Duration // most audio of a source under way, unless Speed is 1; 0: 20 s
 	Wait     time.Duration // for the last finals after the end; 0: 60 s
+
+	Key   string         // API key or token to show; empty: none
+	Roots *x509.CertPool // that the gateway's certificate is checked against; nil: the system's
 }
 
 // Watcher is told what happens, one call at a time, and must not block.
@@ -179,7 +184,18 @@ func dial(ctx context.Context, opts Options) (*websocket.Conn, error) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
-	conn, resp, err := websocket.Dial(bounded, target, nil)
+	how := &websocket.DialOptions{HTTPHeader: http.Header{}}
+	if opts.Key != "" {
+		how.HTTPHeader.Set("Authorization", "Bearer "+opts.Key)
+	}
+	if opts.Roots != nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.TLSClientConfig = &tls.Config{RootCAs: opts.Roots, MinVersion: tls.VersionTLS12}
+		t.ForceAttemptHTTP2 = false // WebSockets begin with HTTP/1.1
+		defer t.CloseIdleConnections()
+		how.HTTPClient = &http.Client{Transport: t}
+	}
+	conn, resp, err := websocket.Dial(bounded, target, how)
 	if err == nil {
 		conn.SetReadLimit(readLimit)
 		return conn, nil

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,6 +21,9 @@ type crew struct {
 	rate       float64
 	frameBytes int
 	life       time.Duration // of a session; 0: as long as the run
+
+	key   string         // to show; empty: none
+	roots *x509.CertPool // nil: the system's
 
 	wrongs     *wrongs
 	recoveries *recoveries
@@ -47,7 +51,7 @@ type owner struct {
 func newCrew(cfg *Config, urls []string, w *wrongs, r *recoveries) *crew {
 	return &crew{
 		urls: urls, prefix: fmt.Sprintf("lab-%08x", rand.Uint32()), sources: cfg.Sources, rate: cfg.Rate,
-		frameBytes: cfg.FrameBytes, life: cfg.Life, wrongs: w, recoveries: r,
+		frameBytes: cfg.FrameBytes, life: cfg.Life, key: cfg.Key, roots: cfg.Roots, wrongs: w, recoveries: r,
 		stop: make(chan struct{}), live: make([]*client, cfg.Sessions), owners: map[uint32]owner{}, chains: map[uint32][]uint32{},
 	}
 }

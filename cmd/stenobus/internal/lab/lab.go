@@ -5,6 +5,7 @@ package lab
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -54,6 +55,9 @@ type Config struct {
 	URLs        []string      // gateways of a deployment that runs already; none: start one
 	NATS        []string      // its bus
 	NATSOptions []nats.Option // for the bus
+
+	Key   string         // API key or token to show its gateways; empty: none
+	Roots *x509.CertPool // that their certificates are checked against; nil: the system's
 
 	Dir      string // for data and logs
 	Progress func(Progress)

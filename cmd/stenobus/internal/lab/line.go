@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -60,8 +61,11 @@ func (c *client) dial(ctx context.Context, gateway int, resume bool) (*line, err
 		}
 		c.mu.Unlock()
 	}
+	if c.crew.key != "" {
+		header.Set("Authorization", "Bearer "+c.crew.key)
+	}
 	var tcp net.Conn
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.crew.roots}, DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		tcp, err = (&net.Dialer{}).DialContext(ctx, network, addr)
 		return tcp, err
 	}}
