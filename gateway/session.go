@@ -82,6 +82,7 @@ type session struct {
 	flushes []flushing        // asked for and not yet answered, in order
 	idle    time.Duration     // the client may be silent as long
 	gapless bool
+	once    bool // the client can't come back
 	nextSrc uint32
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
@@ -178,7 +179,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 	s.connects = g.nc.Stats().Reconnects
 	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) }, conv.Closing)
 	s.idle = or(req.Idle, g.cfg.IdleWait)
-	s.gapless = req.Gapless
+	s.gapless, s.once = req.Gapless, req.Once
 	s.spoke.Store(s.began.UnixNano())
 	return s
 }
@@ -317,8 +318,12 @@ func (s *session) hangup(ctx context.Context, err error) {
 		s.end(subjects.EndClient, endDone)
 	case hangupTooBig:
 		s.giveUp(endTooBig.because(fmt.Sprintf("at most %d bytes are allowed", s.srv.cfg.MaxMessage)), subjects.EndRefused)
-	default:
-		s.detach(err)
+	case hangupBroken:
+		if s.once {
+			s.end(subjects.EndGrace, endDone)
+		} else {
+			s.detach(err)
+		}
 	}
 	s.flow(time.Now())
 }

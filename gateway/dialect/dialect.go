@@ -81,6 +81,7 @@ type Request struct {
 	IDHeader  string           // name of a header of that answer that tells the session's id; empty: none
 	Idle      time.Duration    // without a message of the client, after which the session ends with idle_timeout; 0: the gateway's own
 	Gapless   bool             // audio without time stamps has no pauses: its place is how much came before it
+	Once      bool             // the client can't come back: its session ends with its connection, however that ends
 	Resume    bool             // the client comes back: no life but an existing one will do
 	After     uint64           // of Resume: the cursor of the last final that the client has, 0 for none
 }
