@@ -84,6 +84,7 @@ type session struct {
 	gapless bool
 	fast    bool // more audio came than time allows
 	deltas  bool // an interim adds to those before, so all of them are delivered
+	once    bool // the client can't come back
 	nextSrc uint32
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
@@ -180,7 +181,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 	s.connects = g.nc.Stats().Reconnects
 	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) }, conv.Closing)
 	s.idle = or(req.Idle, g.cfg.IdleWait)
-	s.gapless, s.deltas = req.Gapless, req.Deltas
+	s.gapless, s.once, s.deltas = req.Gapless, req.Once, req.Deltas
 	s.spoke.Store(s.began.UnixNano())
 	return s
 }
@@ -320,8 +321,12 @@ func (s *session) hangup(ctx context.Context, err error) {
 		s.end(subjects.EndClient, endDone)
 	case hangupTooBig:
 		s.giveUp(endTooBig.because(fmt.Sprintf("at most %d bytes are allowed", s.srv.cfg.MaxMessage)), subjects.EndRefused)
-	default:
-		s.detach(err)
+	case hangupBroken:
+		if s.once {
+			s.end(subjects.EndGrace, endDone)
+		} else {
+			s.detach(err)
+		}
 	}
 	s.flow(time.Now())
 }

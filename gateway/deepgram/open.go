@@ -79,7 +79,7 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 		return nil, dialect.Request{}, badRequest("Invalid query: %v", err)
 	}
 	q := &query{values: values}
-	req := dialect.Request{Private: true, Gapless: true, Idle: d.cfg.Idle, IDHeader: headerRequest}
+	req := dialect.Request{Private: true, Gapless: true, Once: true, Idle: d.cfg.Idle, IDHeader: headerRequest}
 	req.Protocol, _ = offered(r)
 	w := d.wishes(q, &req.Options)
 	q.unknown()

@@ -120,7 +120,7 @@ func TestOpenAccepts(t *testing.T) {
 		if got := req.Header.Get(headerWarning); got != tt.warns {
 			t.Errorf("%s\nwarns %s\nwant  %s", tt.query, got, tt.warns)
 		}
-		if !req.Private || !req.Gapless || req.Idle != 10*time.Second || req.IDHeader != "dg-request-id" || req.SessionID != "" {
+		if !req.Private || !req.Gapless || !req.Once || req.Idle != 10*time.Second || req.IDHeader != "dg-request-id" || req.SessionID != "" {
 			t.Errorf("%s: %+v", tt.query, req)
 		}
 	}

@@ -87,6 +87,7 @@ type Request struct {
 	Gapless   bool             // audio without time stamps has no pauses: its place is how much came before it
 	Close     *Closing         // refuse the client with this close frame after the upgrade, where its protocol does so; nil: serve it
 	Deltas    bool             // interims add to those before: none is dropped for a newer one
+	Once      bool             // the client can't come back: its session ends with its connection, however that ends
 	Resume    bool             // the client comes back: no life but an existing one will do
 	After     uint64           // of Resume: the cursor of the last final that the client has, 0 for none
 }

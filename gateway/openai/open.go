@@ -70,6 +70,7 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 		Private:   true,
 		Gapless:   true,
 		Deltas:    true,
+		Once:      q.Get("sessionId") == "",
 	}, nil
 }
 

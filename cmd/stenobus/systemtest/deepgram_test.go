@@ -268,6 +268,23 @@ func TestDeepgramCloses(t *testing.T) {
 	}
 }
 
+// Nobody can come back to a session of this protocol: it ends with its connection, even
+// one that breaks, and what was spoken is in the store.
+func TestDeepgramBrokenConnection(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{Grace: time.Hour})
+	l := mustListen(t, gw, "encoding=linear16&sample_rate=16000&interim_results=true")
+	for range 20 {
+		l.send(make([]byte, 640))
+	}
+	l.until("an interim", func(h heard) bool { return h.Type == "Results" })
+	_ = l.conn.CloseNow()
+	subjectstest.Eventually(t, "the session has ended", func() bool { return len(s.keys()) == 0 })
+}
+
 // onlyKey knows one client.
 type onlyKey string
 

@@ -67,12 +67,14 @@ func endpointing(t *testing.T, e *Engine) {
 // Whoever wants to know of a second without words hears of it before a usual mark comes.
 func utteranceEnd(t *testing.T, e *Engine) {
 	audio := slices.Concat(pcm(t, "writing.ogg"), silence(3*time.Second))
-	l := listenWith(t, e, audio, map[string]string{"utterance_end_ms": "1000"})
-	l.check(t, length(audio), "read the text", "morning")
-	spoken := l.finals[len(l.finals)-1]
-	last := spoken.Words[len(spoken.Words)-1].End
-	at := slices.IndexFunc(l.marks, func(m worker.Result) bool { return m.End > last })
-	if at < 0 || l.marks[at].End-last < time.Second || l.marks[at].End-last > 1100*time.Millisecond {
-		t.Errorf("the last word ends at %v, marks are %+v", last, l.marks)
+	for _, endpointing := range []string{"", "200"} {
+		l := listenWith(t, e, audio, map[string]string{"utterance_end_ms": "1000", "endpointing": endpointing})
+		l.check(t, length(audio), "morning")
+		spoken := l.finals[len(l.finals)-1]
+		last := spoken.Words[len(spoken.Words)-1].End
+		at := slices.IndexFunc(l.marks, func(m worker.Result) bool { return m.End >= last+time.Second })
+		if at < 0 || l.marks[at].End-last > 1100*time.Millisecond {
+			t.Errorf("the last word ends at %v, marks are %+v", last, l.marks)
+		}
 	}
 }

@@ -40,7 +40,7 @@ type stream struct {
 	voiced   int64         // where the voice detector last heard somebody
 	said     string        // before a pause that did not end the utterance
 	heard    []worker.Word // its words
-	awaited  int64         // where a mark is due that says how long nothing was spoken; 0: nowhere
+	awaited  int64         // where a mark is due, unless words come first, that says how long there were none; 0: nowhere
 }
 
 // Write implements worker.Stream.
@@ -97,7 +97,7 @@ func (s *stream) hear(pcm []int16) error {
 // is all that its final covers.
 func (s *stream) listen() {
 	const worthwhile = rate
-	s.speaking, s.awaited = true, 0
+	s.speaking = true
 	s.shown, s.interim = s.written, s.said
 	s.breath = breath{enough: s.pauses.short()}
 	if s.said != "" {
