@@ -13,10 +13,6 @@ import (
 	"stenobus/subjects"
 )
 
-// confidenceUnknown is what a result says whose engine knows no confidence: the
-// protocol demands a number.
-const confidenceUnknown = 0
-
 // writer is the half of a conversation that the session owns. Its times are ms of
 // audio since the connection's first sample.
 type writer struct {
@@ -70,7 +66,7 @@ type channel struct {
 
 type alternative struct {
 	Transcript string   `json:"transcript"`
-	Confidence float64  `json:"confidence"`
+	Confidence float64  `json:"confidence"` // 0 where the engine knows none: the protocol demands a number
 	Languages  []string `json:"languages,omitempty"`
 	Words      []word   `json:"words"` // never null
 }
@@ -185,7 +181,7 @@ func (w *writer) ended(out [][]byte, here int64) [][]byte {
 
 func (w *writer) results(r dialect.Result, start, end int64) results {
 	final := r.Type == dialect.TypeFinal
-	a := alternative{Transcript: r.Text, Confidence: known(r.Confidence), Words: w.words(r, start, end)}
+	a := alternative{Transcript: r.Text, Confidence: r.Confidence, Words: w.words(r, start, end)}
 	if w.wishes.multi && r.Language != "" {
 		a.Languages = []string{r.Language}
 	}
@@ -224,7 +220,7 @@ func (w *writer) words(r dialect.Result, start, end int64) []word {
 	out := make([]word, 0, len(words))
 	for _, each := range words {
 		one := word{
-			Word: bare(each.Text), Confidence: known(each.Confidence),
+			Word: bare(each.Text), Confidence: each.Confidence,
 			Start: seconds(max(0, each.StartMS-r.OriginMS)), End: seconds(max(0, each.EndMS-r.OriginMS)),
 		}
 		if w.wishes.punctuate {
@@ -244,13 +240,6 @@ func bare(s string) string {
 		return b
 	}
 	return s
-}
-
-func known(confidence float64) float64 {
-	if confidence == 0 {
-		return confidenceUnknown
-	}
-	return confidence
 }
 
 // Note renders what the protocol has a message for: a Finalize that found nothing, the

@@ -2,6 +2,7 @@ package systemtest
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/zaf/g711"
 
 	"stenobus/dispatcher"
 	"stenobus/gateway"
@@ -349,6 +351,10 @@ func TestDeepgramSpeech(t *testing.T) {
 	s.worker(worker.Config{ID: "w1"}, sphinx(t))
 	gw := s.gateway(gateway.Config{})
 	wav, ogg := sample(t, "sessions").Audio, sample(t, "story").Audio
+	var mulaw []byte
+	for pair := range slices.Chunk(wav[44:], 2) {
+		mulaw = append(mulaw, g711.EncodeUlawFrame(int16(binary.LittleEndian.Uint16(pair))))
+	}
 	for _, tt := range []struct {
 		name, query string
 		audio       []byte
@@ -357,6 +363,7 @@ func TestDeepgramSpeech(t *testing.T) {
 	}{
 		{"WAV, cut oddly", "punctuate=true", wav, 1777, []string{"stop the program", "another machine"}},
 		{"linear16", "encoding=linear16&sample_rate=16000&vad_events=true&interim_results=true&utterance_end_ms=1000", wav[44:], 4096, []string{"stop the program", "another machine"}},
+		{"mulaw", "encoding=mulaw&sample_rate=16000", mulaw, 1000, []string{"stop the program", "another machine"}},
 		{"Ogg", "language=en-US", ogg, 1000, []string{"nothing is lost", "another computer"}},
 	} {
 		l := mustListen(t, gw, tt.query)

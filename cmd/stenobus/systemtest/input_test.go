@@ -177,7 +177,7 @@ func TestClientThatNeverReads(t *testing.T) {
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
 	s.worker(worker.Config{ID: "w1"}, s.tally(tally.Config{Every: 1, Interim: -1}))
-	gw := s.gateway(gateway.Config{SendBuffer: 8 << 10, Grace: 200 * time.Millisecond})
+	gw := s.gateway(gateway.Config{SendBuffer: 128 << 10, Grace: 200 * time.Millisecond})
 	before := s.footprint()
 	neighbour := dial(t, gw, named("neighbour"))
 	deaf := dialDeaf(t, gw, named("deaf"))

@@ -40,6 +40,7 @@ type stream struct {
 	voiced   int64         // where the voice detector last heard somebody
 	said     string        // before a pause that did not end the utterance
 	heard    []worker.Word // its words
+	cut      int64         // where the decoder last ended what it searched
 	awaited  int64         // where a mark is due, unless words come first, that says how long there were none; 0: nowhere
 }
 
@@ -168,6 +169,7 @@ func (s *stream) collect() error {
 		s.said = join(s.said, text)
 		s.heard = append(s.heard, s.words()...)
 	}
+	s.cut = s.written
 	return nil
 }
 
@@ -178,6 +180,7 @@ func join(a, b string) string {
 	return a + " " + b
 }
 
+// final emits what was spoken since the last one.
 func (s *stream) final() {
 	r := worker.Result{Final: true, Text: s.said, Start: clock(s.origin), End: clock(s.written), Words: s.heard}
 	s.said, s.heard = "", nil
@@ -204,7 +207,7 @@ func (s *stream) words() []worker.Word {
 	// The decoder's frames are wider than their spacing: at the edges of an utterance
 	// they reach beyond it.
 	place := func(sample int64) time.Duration {
-		return clock(min(max(s.base+sample, s.covered), s.written))
+		return clock(min(max(s.base+sample, s.covered, s.cut), s.written))
 	}
 	for _, w := range s.decoder.words() {
 		words = append(words, worker.Word{
