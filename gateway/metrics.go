@@ -7,7 +7,7 @@ import (
 // metrics of a gateway. Nothing is labelled by session or by what a client wrote.
 type metrics struct {
 	frames, messages, unsent, shed, stale, bad, repairs, unaccounted, replayed prometheus.Counter
-	results, ends, moves, warnings, refused                                    *prometheus.CounterVec
+	results, ends, moves, warnings, refused, refusals                          *prometheus.CounterVec
 	claim                                                                      prometheus.Histogram
 }
 
@@ -38,6 +38,7 @@ func newMetrics(reg prometheus.Registerer, g *Server) (metrics, error) {
 		ends:        vec("ends_total", "Connections closed, by code.", "code"),
 		moves:       vec("moves_total", "Sessions moved to another worker, by reason.", "reason"),
 		warnings:    vec("warnings_total", "Faults in what clients sent, by code.", "code"),
+		refusals:    vec("refusals_total", "Requests that became no session, by code.", "code"),
 		refused:     vec("frames_refused_total", "Frames or sources not transcribed, by reason.", "reason"),
 		claim: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "stenobus", Subsystem: "gateway", Name: "claim_seconds", Help: "Duration of granted claims.",
@@ -49,7 +50,7 @@ func newMetrics(reg prometheus.Registerer, g *Server) (metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.frames, m.messages, m.unsent, m.shed, m.stale, m.bad, m.repairs, m.unaccounted, m.replayed,
-		m.results, m.ends, m.moves, m.warnings, m.refused, m.claim,
+		m.results, m.ends, m.moves, m.warnings, m.refused, m.refusals, m.claim,
 		gauge("sessions_active", "Sessions with a client.", func(s Stats) int { return s.Active }),
 		gauge("sessions_detached", "Sessions that wait for their client.", func(s Stats) int { return s.Detached }),
 	} {

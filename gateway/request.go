@@ -91,7 +91,7 @@ func (g *Server) refuse(w http.ResponseWriter, render func(dialect.Refusal, http
 	if why.Code == "" {
 		why.Code = refusedBadRequest
 	}
-	g.metrics.refused.WithLabelValues(why.Code).Inc()
+	g.metrics.refusals.WithLabelValues(why.Code).Inc()
 	h := w.Header()
 	if why.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(why.RetryAfter.Seconds()))))

@@ -1,9 +1,11 @@
 package systemtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +39,45 @@ func bearer(r *shown, secret string) { r.header.Set("Authorization", "Bearer "+s
 
 func doorways() map[string]doorway {
 	const ping, pong = `{"event":"ping","id":7}`, `{"event":"pong","id":7}`
+	protocols := func(before ...string) func(*shown, string) { // the last one is the key, or ends in it
+		return func(r *shown, secret string) {
+			r.protocols = slices.Clone(before)
+			r.protocols[len(before)-1] += secret
+		}
+	}
+	body := func(field, want string) func(int, string) error {
+		return func(_ int, body string) error {
+			var v map[string]any
+			if err := json.Unmarshal([]byte(body), &v); err != nil {
+				return fmt.Errorf("body %q: %w", body, err)
+			}
+			if inner, ok := v["error"].(map[string]any); ok {
+				v = inner
+			}
+			if v[field] != want {
+				return fmt.Errorf("body %s, want %s in %s", body, want, field)
+			}
+			return nil
+		}
+	}
+	const text = websocket.MessageText
+	dg := doorway{path: "/v1/listen?encoding=linear16&sample_rate=16000", say: `{"type":"CloseStream"}`, kind: text, hear: `"Metadata"`, error: body("err_code", "INVALID_AUTH")}
+	rt := doorway{path: "/v1/realtime?intent=transcription", say: `{"type":"input_audio_buffer.clear"}`, kind: text, hear: `"input_audio_buffer.cleared"`, error: body("code", "invalid_api_key")}
+	raw := doorway{path: "/stream?interims=false", say: `{"event":"ping","id":7}`, kind: text, hear: `"pong"`, error: body("code", "unauthorized")}
+	with := func(d doorway, show func(*shown, string)) doorway {
+		d.show = show
+		return d
+	}
 	return map[string]doorway{
 		"mediajson":              {path: "/transcribe?sendBack=true", show: bearer, say: ping, kind: websocket.MessageText, hear: pong},
 		"mediajson, by header":   {path: "/transcribe?sendBack=true", show: func(r *shown, secret string) { r.header.Set("X-Api-Key", secret) }, say: ping, kind: websocket.MessageText, hear: pong},
 		"mediajson, by query":    {path: "/transcribe?sendBack=true", show: func(r *shown, secret string) { r.query = "&access_token=" + secret }, say: ping, kind: websocket.MessageText, hear: pong},
+		"deepgram":               with(dg, func(r *shown, secret string) { r.header.Set("Authorization", "Token "+secret) }),
+		"deepgram, by protocol":  with(dg, protocols("token", "")),
+		"openai":                 with(rt, bearer),
+		"openai, by protocol":    with(rt, protocols("realtime", "openai-insecure-api-key.")),
+		"plain":                  with(raw, bearer),
+		"plain, by protocol":     with(raw, protocols("stenobus", "stenobus.key.")),
 		"mediajson, by any path": {path: "/a/b/transcribe?sendBack=true", show: bearer, say: ping, kind: websocket.MessageText, hear: pong},
 	}
 }

@@ -34,6 +34,25 @@ func spokenDialects() []spoken {
 			`{"event":"media","media":{"tag":"c","payload":"AAAA"}}`,
 			`{"event":"stop","stop":{"tag":"a"}}`, `{"event":"ping","id":7}`, `{"event":"session-end"}`, `{"event":"info"}`, `{`, `[]`, "\x00\x01\x02",
 		}},
+		{"/stream", []string{
+			"\x00\x01\x02\x03\x04\x05", "\x00", "\x00RIFF\x00\x00\x00\x00WAVE", "\x00OggS", `{"eof":1}`, `{"event":"flush"}`, `{"reset":1}`,
+			`{"config":{"sample_rate":8000,"encoding":"mulaw"}}`, `{"config":{"sample_rate":-1}}`, `{"event":"ping","id":1}`, `{`, `7`,
+		}},
+		{"/stream?format=vosk&sample_rate=8000", []string{
+			"\x00\x01\x02\x03", `{"eof" : 1}`, `{"reset":1}`, `{"config":{"words":1,"max_alternatives":2}}`, `{"config":{"model":"x"}}`, `x`,
+		}},
+		{"/v1/listen?encoding=linear16&sample_rate=16000&interim_results=true&vad_events=true&utterance_end_ms=1000", []string{
+			"\x00\x01\x02\x03\x04", "\x00", `{"type":"KeepAlive"}`, `{"type":"Finalize"}`, `{"type":"CloseStream"}`, `{"type":"X"}`, `{`, `[]`,
+		}},
+		{"/v1/listen", []string{"\x00OggS", "\x00RIFF\x24\x00\x00\x00WAVEfmt ", "\x00\x1a\x45\xdf\xa3", `{"type":"Finalize"}`, `{"type":"CloseStream"}`}},
+		{"/v1/listen?encoding=mp3", nil},
+		{"/v1/realtime?intent=transcription", []string{
+			`{"type":"session.update","session":{"type":"transcription","audio":{"input":{"turn_detection":null}}}}`,
+			`{"type":"session.update","session":{"audio":{"input":{"format":{"type":"audio/pcmu"}}}}}`,
+			`{"type":"session.update","session":7}`, `{"type":"input_audio_buffer.append","audio":"AAAAAAAA"}`, `{"type":"input_audio_buffer.append","audio":"!"}`,
+			`{"type":"input_audio_buffer.commit"}`, `{"type":"input_audio_buffer.clear"}`, `{"type":"nope","event_id":"e"}`, `{`, "\x00{}",
+		}},
+		{"/v1/realtime", nil},
 		{"/transcribe?sendBack=true&encoding=mp3", nil},
 		{"/transcribe?sendBack=true&provider=nobody", nil},
 		{"/transcribe?sendBack=true&after=x", nil},
