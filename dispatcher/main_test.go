@@ -221,7 +221,7 @@ func moved(req subjects.ClaimRequest, from subjects.ClaimReply, reason string) s
 
 func (r *rig) claim(req subjects.ClaimRequest) subjects.ClaimReply {
 	r.Helper()
-	return ask[subjects.ClaimReply](r, subjects.Claim, subjects.Encode(req))
+	return asked[subjects.ClaimReply](r, subjects.Claim, subjects.Encode(req))
 }
 
 // patient claims as a gateway does: it asks again where a dispatcher is too busy.
@@ -257,12 +257,12 @@ func (r *rig) refused(err *subjects.Error, code string) {
 
 func (r *rig) keep(subject string, id subjects.SessionID, of subjects.ClaimReply) *subjects.Error {
 	r.Helper()
-	return ask[subjects.KeepReply](r, subject, subjects.Encode(subjects.KeepRequest{
+	return asked[subjects.KeepReply](r, subject, subjects.Encode(subjects.KeepRequest{
 		V: subjects.Version, Session: id, Worker: of.Worker, Stamp: of.Stamp,
 	})).Error
 }
 
-func ask[T any](r *rig, subject string, data []byte) T {
+func asked[T any](r *rig, subject string, data []byte) T {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
 	defer cancel()

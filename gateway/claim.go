@@ -110,13 +110,26 @@ func (g *Server) ask(ctx context.Context, subject string, req subjects.ClaimRequ
 	return reply, nil
 }
 
+// withdraw deletes the record of a claim that this gateway gives up, if one was written
+// and nobody came after it.
+func (g *Server) withdraw(id subjects.SessionID, nonce string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.work), endRecordWait)
+	defer cancel()
+	err := g.end(ctx, subjects.KeepRequest{V: subjects.Version, Session: id, Nonce: nonce})
+	if err != nil && g.nc.IsConnected() {
+		g.grumble(g.log, "a record is left to expire", err)
+	}
+}
+
 // endRecord deletes the session's record, with a few tries. If no dispatcher has time
 // for it the record expires.
 func (g *Server) endRecord(ctx context.Context, id subjects.SessionID, worker subjects.WorkerID, stamp subjects.Stamp) error {
+	return g.end(ctx, subjects.KeepRequest{V: subjects.Version, Session: id, Worker: worker, Stamp: stamp})
+}
+
+func (g *Server) end(ctx context.Context, req subjects.KeepRequest) error {
 	try := func() (struct{}, error) {
-		m, err := ask.Dispatchers(ctx, g.nc, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{
-			V: subjects.Version, Session: id, Worker: worker, Stamp: stamp,
-		}))
+		m, err := ask.Dispatchers(ctx, g.nc, subjects.ClaimEnd, subjects.Encode(req))
 		if err != nil {
 			return struct{}{}, err
 		}

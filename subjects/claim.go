@@ -70,7 +70,8 @@ type KeepRequest struct {
 	Session SessionID `json:"session"`
 	Worker  WorkerID  `json:"worker"`
 	Stamp
-	Options Options `json:"options"` // of the session, for a record that has to be written again
+	Nonce   string  `json:"nonce,omitempty"` // of end: a claim that its gateway has given up; worker and stamp are not looked at then
+	Options Options `json:"options"`         // of the session, for a record that has to be written again
 }
 
 // KeepReply answers a KeepRequest.

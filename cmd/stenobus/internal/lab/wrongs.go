@@ -21,8 +21,12 @@ const (
 	Leftover         Fail = "leftovers"          // something of a session remains
 )
 
-// mostWrongs is how many are kept to be shown; all are counted.
-const mostWrongs = 100
+// How many are kept to be shown; all are counted. One cause may have thousands of effects
+// of its kind, and must not hide those of another.
+const (
+	mostWrongs = 100
+	mostOfKind = 20
+)
 
 // Wrong is one promise broken.
 type Wrong struct {
@@ -36,17 +40,19 @@ type Wrong struct {
 type wrongs struct {
 	mu    sync.Mutex // guards what follows
 	count map[Fail]uint64
+	shown map[Fail]int
 	first []Wrong
 }
 
-func newWrongs() *wrongs { return &wrongs{count: map[Fail]uint64{}} }
+func newWrongs() *wrongs { return &wrongs{count: map[Fail]uint64{}, shown: map[Fail]int{}} }
 
 func (w *wrongs) add(found ...Wrong) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, one := range found {
 		w.count[one.Fail] += one.N
-		if len(w.first) < mostWrongs {
+		if w.shown[one.Fail] < mostOfKind && len(w.first) < mostWrongs {
+			w.shown[one.Fail]++
 			if one.At.IsZero() {
 				one.At = time.Now()
 			}
