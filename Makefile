@@ -28,8 +28,8 @@ bench: build ## Measure what the whole path costs on this machine, beside a bare
 	bin/stenobus bench
 	bin/stenobus bench --share 60ms
 
-soak: ## Run 10,000 short sessions and see that nothing is left
-	STENOBUS_SOAK=10000 $(GO) test -run TestSoak -v -timeout 15m ./cmd/stenobus/systemtest
+soak: ## Run 10,000 short sessions, and 10,000 strangers against 200 sessions: nothing is lost or left
+	STENOBUS_SOAK=10000 STENOBUS_STRANGERS=10000 $(GO) test -run 'TestSoak|TestStrangers' -v -timeout 15m ./cmd/stenobus/systemtest
 
 lab: build ## Break a deployment for two minutes and prove that nothing was lost
 	bin/stenobus lab --quick

@@ -33,22 +33,23 @@ type Config struct {
 	// who a client is. Then the id alone resumes no session. Empty: no authentication.
 	PrincipalHeader string
 
-	Window       time.Duration // most audio that a session keeps for sending again; 0: 60 s
-	WindowBytes  int           // the same in bytes; 0: 8 MiB
-	Share        time.Duration // how long a frame waits for others to share its message; 0: not at all, frames already waiting share
-	Grace        time.Duration // how long a session outlives its client's broken connection; 0: 15 s
-	ClaimWait    time.Duration // how long a session waits for a worker with room; 0: 60 s
-	IdleWait     time.Duration // how long a client may send no message at all; 0: 10 min
-	EndWait      time.Duration // how long an ending session waits for its last finals; 0: 60 s
-	DrainWait    time.Duration // how long a stopping gateway waits for its sessions; 0: 15 s
-	MaxMessage   int64         // largest message of a client in bytes; 0: 1 MiB
-	MaxSources   int           // most sources of one session; 0: 256
-	MaxSessions  int           // most sessions of this gateway; 0: 10,000
-	MaxPrincipal int           // most sessions of one principal on this gateway, unless its key or token says otherwise; 0: 1,000
-	MaxSpeed     float64       // how many times faster than real time audio may come in the long run; 0: 20
-	MaxLength    time.Duration // how long a session may go on at one gateway; 0: 24 h
-	ConnectRate  float64       // connections a second that one address may ask for, twice as many at once; 0: 1,000. One bridge has a connection for each conference
-	SendBuffer   int           // most bytes waiting for a slow client; 0: 1 MiB. Interims are shed first
+	Window         time.Duration // most audio that a session keeps for sending again; 0: 60 s
+	WindowBytes    int           // the same in bytes; 0: 8 MiB
+	Share          time.Duration // how long a frame waits for others to share its message; 0: not at all, frames already waiting share
+	Grace          time.Duration // how long a session outlives its client's broken connection; 0: 15 s
+	ClaimWait      time.Duration // how long a session waits for a worker with room; 0: 60 s
+	IdleWait       time.Duration // how long a client may send no message at all; 0: 10 min
+	EndWait        time.Duration // how long an ending session waits for its last finals; 0: 60 s
+	DrainWait      time.Duration // how long a stopping gateway waits for its sessions; 0: 15 s
+	MaxMessage     int64         // largest message of a client in bytes; 0: 1 MiB
+	MaxSources     int           // most sources of one session; 0: 256
+	MaxLifeSources int           // most sources of a session in its whole life, as every result tells of all of them; 0: 1,024
+	MaxSessions    int           // most sessions of this gateway; 0: 10,000
+	MaxPrincipal   int           // most sessions of one principal on this gateway, unless its key or token says otherwise; 0: 1,000
+	MaxSpeed       float64       // how many times faster than real time audio may come in the long run; 0: 20
+	MaxLength      time.Duration // how long a session may go on at one gateway; 0: 24 h
+	ConnectRate    float64       // connections a second that one address may ask for, twice as many at once; 0: 1,000. One bridge has a connection for each conference
+	SendBuffer     int           // most bytes waiting for a slow client; 0: 1 MiB. Interims are shed first
 }
 
 func (c Config) withDefaults() Config {
@@ -61,6 +62,7 @@ func (c Config) withDefaults() Config {
 	c.DrainWait = or(c.DrainWait, 15*time.Second)
 	c.MaxMessage = or(c.MaxMessage, 1<<20)
 	c.MaxSources = or(c.MaxSources, 256)
+	c.MaxLifeSources = or(c.MaxLifeSources, 1024)
 	c.MaxSessions = or(c.MaxSessions, 10_000)
 	c.MaxPrincipal = or(c.MaxPrincipal, 1000)
 	c.MaxSpeed = or(c.MaxSpeed, 20)
@@ -108,6 +110,7 @@ func (c Config) validate() error {
 		{"WindowBytes", int64(c.WindowBytes), 64 << 10},
 		{"MaxMessage", c.MaxMessage, 1 << 10},
 		{"MaxSources", int64(c.MaxSources), 1},
+		{"MaxLifeSources", int64(c.MaxLifeSources), 1},
 		{"MaxSessions", int64(c.MaxSessions), 1},
 		{"MaxPrincipal", int64(c.MaxPrincipal), 1},
 		{"SendBuffer", int64(c.SendBuffer), 4 << 10},

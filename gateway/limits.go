@@ -17,7 +17,6 @@ import (
 const (
 	speedBurst   = time.Minute // audio that may come at once, however fast
 	maxAddresses = 1 << 16     // whose attempts are counted at once
-	maxSourceNum = 1 << 10     // sources of one session's whole life: every result tells of all of them
 )
 
 // attempts bounds how often one address may ask to connect. It knows a bounded number of

@@ -361,7 +361,7 @@ func (s *session) close(why end) {
 		s.srv.metrics.refused.WithLabelValues("unserved").Add(float64(n))
 		s.log.Warn("audio was never transcribed", "frames", n)
 	}
-	if s.claimed && s.stamp.Life == 0 { // a dispatcher may have begun something for it
+	if s.claimed && s.stamp.Life == 0 && !s.busAway() { // a dispatcher may have begun something for it
 		s.srv.wg.Go(func() { s.srv.withdraw(s.id, s.nonce) })
 	}
 	s.srv.metrics.ends.WithLabelValues(why.code).Inc()

@@ -56,8 +56,8 @@ func (s *session) event(ev dialect.Event) {
 // manySources refuses a source beyond what a session may have, at once or in its life.
 func (s *session) manySources(tag string) bool {
 	most, when := s.srv.cfg.MaxSources, "at once"
-	if _, back := s.resumed[tag]; !back && s.nextSrc >= maxSourceNum {
-		most, when = maxSourceNum, "in its life"
+	if _, back := s.resumed[tag]; !back && int(s.nextSrc) >= s.srv.cfg.MaxLifeSources {
+		most, when = s.srv.cfg.MaxLifeSources, "in its life"
 	} else if len(s.feeds) < most {
 		return false
 	}

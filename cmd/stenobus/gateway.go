@@ -29,26 +29,27 @@ func (f audioLogFlag) apply(cfg gateway.Config) gateway.Config {
 
 // gatewayFlags are gateway.Config, but for the audio log.
 type gatewayFlags struct {
-	Name         string        `help:"Name in records and logs; random by default." group:"Gateway"`
-	Window       time.Duration `help:"Most audio that a session keeps for sending again." default:"60s" group:"Gateway"`
-	WindowBytes  int           `help:"The same in bytes." default:"8388608" group:"Gateway"`
-	Share        time.Duration `help:"How long a frame waits for others to share its message." default:"0s" group:"Gateway"`
-	Grace        time.Duration `help:"How long a session outlives its client's broken connection." default:"15s" group:"Gateway"`
-	ClaimWait    time.Duration `help:"How long a session waits for a worker with room." default:"60s" group:"Gateway"`
-	EndWait      time.Duration `help:"How long an ending session waits for its last finals." default:"60s" group:"Gateway"`
-	DrainWait    time.Duration `name:"drain-timeout" help:"How long a stopping gateway waits for its sessions; their clients are told to move one after another." default:"15s" group:"Gateway"`
-	IdleWait     time.Duration `name:"idle-timeout" help:"How long a client may send no message at all." default:"10m" group:"Gateway"`
-	MaxLength    time.Duration `help:"How long a session may go on at one gateway." default:"24h" group:"Gateway"`
-	MaxSpeed     float64       `help:"How many times faster than real time audio may come in the long run." default:"20" group:"Gateway"`
-	ConnectRate  float64       `help:"Connections a second that one address may ask for, twice as many at once." default:"1000" group:"Gateway"`
-	MaxPrincipal int           `name:"max-principal-sessions" help:"Most sessions of one authenticated client on this gateway, unless its key or token says otherwise." default:"1000" group:"Gateway"`
-	MaxMessage   int64         `help:"Largest message of a client in bytes." default:"1048576" group:"Gateway"`
-	MaxSources   int           `help:"Most sources of one session." default:"256" group:"Gateway"`
-	MaxSessions  int           `help:"Most sessions of this gateway." default:"10000" group:"Gateway"`
-	SendBuffer   int           `help:"Most bytes waiting for a slow client." default:"1048576" group:"Gateway"`
-	Origins      []string      `help:"Hosts of web pages that may connect, with * as a wildcard; by default only the gateway's own. Programs send no origin and always may." placeholder:"HOST" group:"Gateway"`
-	Principal    string        `name:"principal-header" help:"Header in which a proxy in front that authenticates clients says who they are; then an id alone resumes no session. Only that proxy may reach the gateway then." placeholder:"NAME" group:"Gateway"`
-	Engines      []string      `help:"Engines that clients may choose by name; another provider's name chooses any." default:"${engineList}" placeholder:"NAME" group:"Gateway"`
+	Name           string        `help:"Name in records and logs; random by default." group:"Gateway"`
+	Window         time.Duration `help:"Most audio that a session keeps for sending again." default:"60s" group:"Gateway"`
+	WindowBytes    int           `help:"The same in bytes." default:"8388608" group:"Gateway"`
+	Share          time.Duration `help:"How long a frame waits for others to share its message." default:"0s" group:"Gateway"`
+	Grace          time.Duration `help:"How long a session outlives its client's broken connection." default:"15s" group:"Gateway"`
+	ClaimWait      time.Duration `help:"How long a session waits for a worker with room." default:"60s" group:"Gateway"`
+	EndWait        time.Duration `help:"How long an ending session waits for its last finals." default:"60s" group:"Gateway"`
+	DrainWait      time.Duration `name:"drain-timeout" help:"How long a stopping gateway waits for its sessions; their clients are told to move one after another." default:"15s" group:"Gateway"`
+	IdleWait       time.Duration `name:"idle-timeout" help:"How long a client may send no message at all." default:"10m" group:"Gateway"`
+	MaxLength      time.Duration `help:"How long a session may go on at one gateway." default:"24h" group:"Gateway"`
+	MaxSpeed       float64       `help:"How many times faster than real time audio may come in the long run." default:"20" group:"Gateway"`
+	ConnectRate    float64       `help:"Connections a second that one address may ask for, twice as many at once." default:"1000" group:"Gateway"`
+	MaxPrincipal   int           `name:"max-principal-sessions" help:"Most sessions of one authenticated client on this gateway, unless its key or token says otherwise." default:"1000" group:"Gateway"`
+	MaxMessage     int64         `help:"Largest message of a client in bytes." default:"1048576" group:"Gateway"`
+	MaxSources     int           `help:"Most sources of one session." default:"256" group:"Gateway"`
+	MaxLifeSources int           `help:"Most sources of one session in its whole life." default:"1024" group:"Gateway"`
+	MaxSessions    int           `help:"Most sessions of this gateway." default:"10000" group:"Gateway"`
+	SendBuffer     int           `help:"Most bytes waiting for a slow client." default:"1048576" group:"Gateway"`
+	Origins        []string      `help:"Hosts of web pages that may connect, with * as a wildcard; by default only the gateway's own. Programs send no origin and always may." placeholder:"HOST" group:"Gateway"`
+	Principal      string        `name:"principal-header" help:"Header in which a proxy in front that authenticates clients says who they are; then an id alone resumes no session. Only that proxy may reach the gateway then." placeholder:"NAME" group:"Gateway"`
+	Engines        []string      `help:"Engines that clients may choose by name; another provider's name chooses any." default:"${engineList}" placeholder:"NAME" group:"Gateway"`
 }
 
 func (f *gatewayFlags) config(w wiring) gateway.Config {
@@ -71,13 +72,14 @@ func (f *gatewayFlags) config(w wiring) gateway.Config {
 		MaxSpeed:    f.MaxSpeed,
 		ConnectRate: f.ConnectRate,
 
-		MaxPrincipal: f.MaxPrincipal,
-		MaxMessage:   f.MaxMessage,
-		MaxSources:   f.MaxSources,
-		MaxSessions:  f.MaxSessions,
-		SendBuffer:   f.SendBuffer,
-		Engines:      f.Engines,
-		Origins:      f.Origins,
+		MaxPrincipal:   f.MaxPrincipal,
+		MaxMessage:     f.MaxMessage,
+		MaxSources:     f.MaxSources,
+		MaxLifeSources: f.MaxLifeSources,
+		MaxSessions:    f.MaxSessions,
+		SendBuffer:     f.SendBuffer,
+		Engines:        f.Engines,
+		Origins:        f.Origins,
 
 		PrincipalHeader: f.Principal,
 	}

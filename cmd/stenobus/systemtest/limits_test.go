@@ -88,9 +88,9 @@ func TestAddressThatConnectsTooOften(t *testing.T) {
 // Sources come and go in a long session: their number is bounded, as all are in its log.
 func TestSourcesOfALife(t *testing.T) {
 	t.Parallel()
-	s, gw := limited(t, gateway.Config{})
+	s, gw := limited(t, gateway.Config{MaxLifeSources: 20})
 	c := dial(t, gw, named("room"))
-	for i := range 1030 {
+	for i := range 25 {
 		tag := fmt.Sprintf("t%d", i)
 		c.start(tag)
 		c.speak(tag, 1)
@@ -99,7 +99,7 @@ func TestSourcesOfALife(t *testing.T) {
 	c.until("it is told", func() bool { return c.note("warning", "too_many_sources") != nil })
 	c.end()
 	c.closed()
-	s.ledgerOf("room", 1024)
+	s.ledgerOf("room", 20)
 }
 
 // byName knows clients whose key is their name.

@@ -19,10 +19,7 @@ import (
 // goroutines, subscriptions, keys and memory where they began. STENOBUS_SOAK sets how
 // many; "make soak" takes 10,000. It does not run in parallel: it counts goroutines.
 func TestSoak(t *testing.T) {
-	sessions := 400
-	if n, err := strconv.Atoi(os.Getenv("STENOBUS_SOAK")); err == nil {
-		sessions = n
-	}
+	sessions := howMany("STENOBUS_SOAK", 400)
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
 	quiet := worker.Config{ID: "w1", Log: s.quiet()}
@@ -83,4 +80,12 @@ func liveHeap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// howMany is a number that the environment may raise for a longer run.
+func howMany(name string, usual int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return usual
 }
