@@ -28,7 +28,16 @@ type claimed struct {
 
 // claim asks dispatchers until one grants the session, refuses it for good, or
 // ClaimWait is over. What it waits for goes to the loop as well.
+//
+// A claim that was sent is waited for, whatever becomes of the session: only then can what
+// it began be withdrawn.
 func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
+	taken := false // by the session's loop, or there was nothing to take
+	defer func() {
+		if !taken && !req.Moves() {
+			s.srv.withdraw(req.Session, req.Nonce)
+		}
+	}()
 	deadline := time.Now().Add(s.srv.cfg.ClaimWait)
 	var told time.Time
 	for {
@@ -36,7 +45,7 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 		if s.absent.Load() && !req.Moves() {
 			req.Came = s.began.UTC().Format(time.RFC3339Nano)
 		}
-		reply, err := s.srv.ask(ctx, subjects.Claim, req)
+		reply, err := s.srv.ask(s.srv.work, subjects.Claim, req)
 		var refusal *subjects.Error
 		if errors.As(err, &refusal) && refusal.Code == subjects.CodeLate && !req.Insist {
 			req.Insist = true
@@ -47,7 +56,7 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			s.offer(ctx, claimed{reply: reply})
+			taken = s.offer(ctx, claimed{reply: reply})
 			return
 		case errors.As(err, &refusal) && !retriable(refusal.Code, req.Moves() || req.Resume):
 			s.offer(ctx, claimed{err: refusal})
@@ -72,10 +81,18 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 	}
 }
 
-func (s *session) offer(ctx context.Context, c claimed) {
+// offer reports whether the session still is there to take it.
+func (s *session) offer(ctx context.Context, c claimed) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	default:
+	}
 	select {
 	case s.claims <- c:
+		return true
 	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -113,10 +130,10 @@ func (g *Server) ask(ctx context.Context, subject string, req subjects.ClaimRequ
 // withdraw deletes the record of a claim that this gateway gives up, if one was written
 // and nobody came after it.
 func (g *Server) withdraw(id subjects.SessionID, nonce string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.work), endRecordWait)
+	ctx, cancel := context.WithTimeout(g.work, endRecordWait)
 	defer cancel()
 	err := g.end(ctx, subjects.KeepRequest{V: subjects.Version, Session: id, Nonce: nonce})
-	if err != nil && g.nc.IsConnected() {
+	if err != nil && ctx.Err() == nil && g.nc.IsConnected() {
 		g.grumble(g.log, "a record is left to expire", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"stenobus/gateway/auth"
 	"stenobus/gateway/dialect"
@@ -47,7 +48,12 @@ func (g *Server) credentials(r *http.Request, d dialect.Dialect) (credentials, *
 	}
 	if name := g.cfg.PrincipalHeader; name != "" {
 		c.authenticated = true
-		c.principal = r.Header.Get(name)
+		values := r.Header.Values(name)
+		if len(values) != 1 || !utf8.ValidString(values[0]) {
+			return c, &dialect.Refusal{Status: http.StatusUnauthorized, Code: refusedUnauthorized, Text: fmt.Sprintf(
+				"Unauthorized: the proxy's header %s is there %d times, it must be there once and be UTF-8", name, len(values))}
+		}
+		c.principal = values[0]
 		if n := len(c.principal); n == 0 || n > maxPrincipal {
 			return c, &dialect.Refusal{Status: http.StatusUnauthorized, Code: refusedUnauthorized, Text: fmt.Sprintf(
 				"Unauthorized: the proxy's header %s has %d bytes, allowed are 1 to %d", name, n, maxPrincipal)}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"time"
 
 	"stenobus/gateway/dialect"
@@ -93,7 +94,7 @@ func samplesDuration(f dialect.Format, bytes int, payload []byte) time.Duration 
 // opusDuration reads a packet's duration from its first two bytes (RFC 6716, 3.1 and
 // 3.2), 0 for what is no packet.
 func opusDuration(p []byte) time.Duration {
-	if len(p) == 0 {
+	if len(p) == 0 || bytes.HasPrefix(p, []byte("OggS")) { // the latter is labelled wrongly, see number
 		return 0
 	}
 	config := p[0] >> 3
@@ -115,5 +116,9 @@ func opusDuration(p []byte) time.Duration {
 	if len(p) < 2 {
 		return 0
 	}
-	return time.Duration(p[1]&63) * frame
+	lasts := time.Duration(p[1]&63) * frame
+	if lasts > 120*time.Millisecond { // RFC 6716, 3.2.5: it is no packet
+		return 0
+	}
+	return lasts
 }

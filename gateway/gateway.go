@@ -185,10 +185,6 @@ func (g *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // client's socket until it ends.
 func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect) {
 	s, req, refusal := g.request(w, r, d)
-	if refusal == nil && req.Close != nil {
-		g.closeAtOnce(w, r, req, d)
-		return
-	}
 	if refusal == nil {
 		refusal = g.enter(s)
 	}
@@ -197,6 +193,11 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return
 	}
 	defer g.loops.Done()
+	if req.Close != nil {
+		defer g.exit(s)
+		g.closeAtOnce(w, r, req, d)
+		return
+	}
 	answer(w.Header(), req, s.id)
 	conn, err := g.accept(w, r, req, d)
 	if err != nil {
@@ -225,6 +226,7 @@ func (g *Server) closeAtOnce(w http.ResponseWriter, r *http.Request, req dialect
 	if err != nil {
 		return // accept has answered
 	}
+	defer context.AfterFunc(g.work, func() { _ = conn.CloseNow() })()
 	g.metrics.ends.WithLabelValues(known(req.Close.Code)).Inc()
 	_ = conn.Close(req.Close.Status, cut(req.Close.Text)) // the client may be gone already
 }
@@ -254,7 +256,7 @@ func (g *Server) enter(s *session) *dialect.Refusal {
 func (g *Server) exit(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.sessions[s] != nil {
+	if p := g.sessions[s]; p != nil && !p.away {
 		g.held.giveBack(s)
 	}
 	delete(g.sessions, s)
@@ -271,8 +273,9 @@ func (g *Server) present() int {
 func (g *Server) clientLeft(s *session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if p := g.sessions[s]; p != nil {
+	if p := g.sessions[s]; p != nil && !p.away {
 		p.away = true
+		g.held.giveBack(s) // who is not here takes nobody's place
 	}
 }
 

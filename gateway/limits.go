@@ -97,6 +97,8 @@ func (s *session) lasted(now time.Time) {
 	if s.over || s.yielding {
 		return
 	}
-	s.giveUp(endTooLong.because(fmt.Sprintf("more than %v", s.srv.cfg.MaxLength)), subjects.EndRefused)
+	why := endTooLong.because(fmt.Sprintf("more than %v", s.srv.cfg.MaxLength))
+	s.giveUp(why, subjects.EndRefused)
+	s.out.finish(why) // at once, so that the client goes on in another session
 	s.flow(now)
 }

@@ -9,6 +9,9 @@ import (
 	"stenobus/subjects"
 )
 
+// mostOfOneID is how many connections of one session count as a client that comes back.
+const mostOfOneID = 4
+
 // holdings are the sessions that each principal has here, by id: a client that comes
 // back for one of its own needs no room for another. The gateway's lock guards it.
 type holdings map[string]map[subjects.SessionID]int
@@ -21,7 +24,7 @@ func (h holdings) take(s *session, each int) *dialect.Refusal {
 		return nil
 	}
 	held := h[name]
-	if len(held) >= most && held[s.id] == 0 {
+	if len(held) >= most && (held[s.id] == 0 || held[s.id] >= mostOfOneID) {
 		return &dialect.Refusal{
 			Status: http.StatusTooManyRequests, Code: refusedQuota, RetryAfter: time.Second,
 			Text: fmt.Sprintf("this client has %d of %d sessions on this gateway: end one first", len(held), most),

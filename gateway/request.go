@@ -100,6 +100,7 @@ func (g *Server) refuse(w http.ResponseWriter, render func(dialect.Refusal, http
 		h.Set("WWW-Authenticate", `Bearer realm="stenobus"`)
 	}
 	h.Set("Stenobus-Code", why.Code)
+	h.Set("Connection", "close") // a stranger keeps no socket
 	body := render(why, h)
 	w.WriteHeader(why.Status)
 	_, _ = fmt.Fprint(w, body) // the client may be gone already

@@ -86,6 +86,8 @@ type session struct {
 	deltas  bool // an interim adds to those before, so all of them are delivered
 	once    bool // the client can't come back
 	nextSrc uint32
+	madeSrc int                        // sources new in this connection, those that wait for a number included
+	baseSrc int                        // sources of the session before it
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
 	tail    tail
@@ -165,7 +167,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		hungup:  make(chan error, 1),
 		wrote:   make(chan error, 1),
 		inbox:   make(chan *nats.Msg, inboxRoom),
-		claims:  make(chan claimed, 1),
+		claims:  make(chan claimed),
 		gone:    make(chan string, 1),
 		repairs: make(chan repair, 16),
 		lives:   make(chan lastLife, 1),
@@ -360,9 +362,6 @@ func (s *session) close(why end) {
 	if n := s.heldFrames(); n > 0 { // no worker ever had the session
 		s.srv.metrics.refused.WithLabelValues("unserved").Add(float64(n))
 		s.log.Warn("audio was never transcribed", "frames", n)
-	}
-	if s.claimed && s.stamp.Life == 0 && !s.busAway() { // a dispatcher may have begun something for it
-		s.srv.wg.Go(func() { s.srv.withdraw(s.id, s.nonce) })
 	}
 	s.srv.metrics.ends.WithLabelValues(why.code).Inc()
 	s.srv.metrics.replayed.Add(float64(sum(s.snd.replayed)))

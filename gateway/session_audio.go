@@ -38,6 +38,9 @@ func (s *session) event(ev dialect.Event) {
 		if s.manySources(ev.Tag) {
 			return
 		}
+		if _, back := s.resumed[ev.Tag]; !back {
+			s.madeSrc++
+		}
 		s.feeds[ev.Tag] = &feed{format: s.deflt}
 		if ev.Kind == dialect.Media { // never started: the request's format holds
 			s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: s.deflt, Implicit: true})
@@ -56,7 +59,7 @@ func (s *session) event(ev dialect.Event) {
 // manySources refuses a source beyond what a session may have, at once or in its life.
 func (s *session) manySources(tag string) bool {
 	most, when := s.srv.cfg.MaxSources, "at once"
-	if _, back := s.resumed[tag]; !back && int(s.nextSrc) >= s.srv.cfg.MaxLifeSources {
+	if _, back := s.resumed[tag]; !back && s.baseSrc+s.madeSrc >= s.srv.cfg.MaxLifeSources {
 		most, when = s.srv.cfg.MaxLifeSources, "in its life"
 	} else if len(s.feeds) < most {
 		return false
@@ -80,7 +83,7 @@ func (s *session) take(ev dialect.Event) {
 	case dialect.Media:
 		r.at = f.place(ev, time.Since(s.began).Milliseconds(), s.gapless)
 		s.srv.metrics.frames.Inc()
-		s.fast = s.fast || s.tooFast(f)
+		s.fast = s.fast || s.numbered && s.tooFast(f) // before, neither its place nor, perhaps, its format is known
 	case dialect.Stop:
 		if f == nil {
 			return

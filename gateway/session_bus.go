@@ -152,7 +152,7 @@ func (s *session) startCount(n uint64, known []subjects.Source) {
 		s.nextSrc = max(s.nextSrc, src.Source)
 		s.resumed[src.Name] = src
 	}
-	s.numbered = true
+	s.numbered, s.baseSrc = true, int(s.nextSrc)
 	for _, r := range s.held {
 		s.number(r)
 	}

@@ -20,7 +20,7 @@ const (
 	HeaderBytes = 16 << 10
 
 	pageWait = 30 * time.Second
-	idleWait = 2 * time.Minute
+	idleWait = 10 * time.Second
 )
 
 // Limits of requests.
