@@ -257,6 +257,9 @@ func (c *claim) settle(ctx context.Context, h held) (held, error) {
 			return held{}, err
 		}
 		if refused == nil {
+			if h, err = c.confirm(ctx, h); err != nil {
+				return held{}, err
+			}
 			c.leave(h)
 			return h, nil
 		}
@@ -349,13 +352,28 @@ func (c *claim) refusal() *subjects.Error {
 	return e
 }
 
+// confirm notes that the session is granted, where another dispatcher may be at work on the
+// same claim: what that one does not achieve must not undo it.
+func (c *claim) confirm(ctx context.Context, h held) (held, error) {
+	if h.Granted || !c.first(h) || c.alone() {
+		return h, nil
+	}
+	rec := h.Record
+	rec.Granted = true
+	return c.d.store.write(ctx, h, rec)
+}
+
 // giveUp leaves nothing of a life that no gateway heard of: its first attach is this
-// claim's, which nobody accepted. Any other record stays, for the claim's next try, and so
-// does one that another dispatcher may have granted meanwhile: its gateway withdraws it.
+// claim's, which nobody accepted. Any other record stays, for the claim's next try.
 func (c *claim) giveUp(ctx context.Context, h held) {
-	if h.Attach == 1 && h.Nonce == c.req.Nonce && !c.req.Moves() && c.alone() {
+	if c.first(h) && !h.Granted {
 		c.remove(ctx, h)
 	}
+}
+
+// first tells whether a record is of a life that began with this very claim.
+func (c *claim) first(h held) bool {
+	return h.Attach == 1 && h.Nonce == c.req.Nonce && !c.req.Moves()
 }
 
 // alone tells whether no other dispatcher can have been asked the same: gateways are more

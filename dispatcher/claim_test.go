@@ -55,20 +55,15 @@ func TestSecondAskUndoesNothing(t *testing.T) {
 	w := r.worker("w1", 5)
 	r.sees(1, d)
 	req := open("s", "n1")
-	req.Sent = time.Now().UTC().Format(time.RFC3339Nano)
+	req.Sent = time.Now().Add(-300 * time.Millisecond).UTC().Format(time.RFC3339Nano) // by now two work on it
 	first := r.granted(req)
 	w.set(func(p *peer) { p.mute = true })
-
-	req.Sent = time.Now().Add(-300 * time.Millisecond).UTC().Format(time.RFC3339Nano)
 	r.refused(r.claim(req).Error, subjects.CodeNoWorker)
 	same(r, "record", r.record(d, "s").Life, first.Life)
 
-	withdraw := func(session, nonce string) *subjects.Error {
-		return asked[subjects.KeepReply](r, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{V: subjects.Version, Session: subjects.SessionID(session), Nonce: nonce})).Error
-	}
-	r.refused(withdraw("s", "another"), subjects.CodeSuperseded)
+	r.refused(r.withdraw("s", "another"), subjects.CodeSuperseded)
 	for range 2 { // the second finds nothing, which is as good
-		if e := withdraw("s", "n1"); e != nil {
+		if e := r.withdraw("s", "n1"); e != nil {
 			t.Fatal(e)
 		}
 	}
@@ -199,6 +194,7 @@ func TestNoWorkerLeavesNothing(t *testing.T) {
 	if !strings.Contains(e.Message, "4 known") || e.RetryAfterMS < 250 || e.RetryAfterMS > 1000 {
 		t.Errorf("got %+v", e)
 	}
+	r.withdraw("s", "n1")
 	same(r, "record left", r.record(d, "s").there, false)
 	same(r, "waiting", d.Stats().Waiting, 1)
 
@@ -212,6 +208,7 @@ func TestNoWorkerLeavesNothing(t *testing.T) {
 		}
 	}
 	same(r, "waiting", d.Stats().Waiting, 2)
+	r.withdraw("s2", "n1")
 	keys, err := r.kv.Sessions.Keys(r.ctx())
 	if !errors.Is(err, jetstream.ErrNoKeysFound) {
 		t.Errorf("keys left: %v %v", keys, err)
@@ -244,6 +241,7 @@ func TestThousandClaimsAtOnce(t *testing.T) {
 						ok.Add(1)
 					case reply.Error.Code == subjects.CodeNoWorker:
 						none.Add(1)
+						r.withdraw(fmt.Sprintf("s%d", i), "n")
 					default:
 						r.Errorf("claim %d: %v", i, reply.Error)
 					}

@@ -262,6 +262,14 @@ func (r *rig) keep(subject string, id subjects.SessionID, of subjects.ClaimReply
 	})).Error
 }
 
+// withdraw gives a claim up, as a gateway does that got no worker in time.
+func (r *rig) withdraw(session, nonce string) *subjects.Error {
+	r.Helper()
+	return asked[subjects.KeepReply](r, subjects.ClaimEnd, subjects.Encode(subjects.KeepRequest{
+		V: subjects.Version, Session: subjects.SessionID(session), Nonce: nonce,
+	})).Error
+}
+
 func asked[T any](r *rig, subject string, data []byte) T {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)

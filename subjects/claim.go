@@ -143,15 +143,16 @@ func Errorf(code, format string, args ...any) *Error {
 type Record struct {
 	V       int       `json:"v"`
 	Stamp             // Life 0: this value created the record, its revision is the life
-	Nonce   string    `json:"nonce"`            // of the attach
-	Session SessionID `json:"session"`          // as the client wrote it; the key is its token
-	Gateway string    `json:"gateway"`          // of the attach
-	Probe   string    `json:"probe,omitempty"`  // of the gateway
-	Worker  WorkerID  `json:"worker"`           // of the epoch
-	Reason  string    `json:"reason"`           // why the epoch began
-	Why     string    `json:"why,omitempty"`    // how its worker was chosen, for people; at most MaxWhy bytes
-	Since   string    `json:"since"`            // when, RFC 3339
-	Joined  string    `json:"joined,omitempty"` // when the attach was granted, RFC 3339
+	Nonce   string    `json:"nonce"`             // of the attach
+	Session SessionID `json:"session"`           // as the client wrote it; the key is its token
+	Gateway string    `json:"gateway"`           // of the attach
+	Probe   string    `json:"probe,omitempty"`   // of the gateway
+	Worker  WorkerID  `json:"worker"`            // of the epoch
+	Reason  string    `json:"reason"`            // why the epoch began
+	Why     string    `json:"why,omitempty"`     // how its worker was chosen, for people; at most MaxWhy bytes
+	Since   string    `json:"since"`             // when, RFC 3339
+	Joined  string    `json:"joined,omitempty"`  // when the attach was granted, RFC 3339
+	Granted bool      `json:"granted,omitempty"` // the first attach was granted though another dispatcher may work on the same claim
 	Options Options   `json:"options"`
 }
 

@@ -127,7 +127,7 @@ func goldens() []golden {
 		{"worker-reply", worker, nil, subjects.WorkerReply{V: 1, Slots: 10, Sessions: 4}, doc[subjects.WorkerReply]("worker reply")},
 		{"record", subjects.SessionRecord(id), nil, subjects.Record{
 			V: 1, Stamp: stamp, Nonce: "5e1c", Session: id, Gateway: "gw1", Probe: probe, Worker: "w1", Reason: subjects.MoveGone, Why: why,
-			Since: "2026-11-24T10:00:00Z", Joined: "2026-11-24T09:59:00Z", Options: options,
+			Since: "2026-11-24T10:00:00Z", Joined: "2026-11-24T09:59:00Z", Granted: true, Options: options,
 		}, doc[subjects.Record]("record")},
 		{"worker-report", "$KV." + subjects.WorkersBucket + ".w1", nil, subjects.WorkerReport{
 			V: 1, Worker: "w1", Engines: []subjects.EngineReport{{Name: "pocketsphinx", Languages: []string{"en"}}},
