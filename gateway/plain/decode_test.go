@@ -209,6 +209,7 @@ func TestWAV(t *testing.T) {
 		"a rate too high":  {[]string{file(1, 1, 500000, 16, "", 4)}, []string{"notice bad_wav audio"}},
 		"no format":        {[]string{"RIFF1234WAVEdata\x04\x00\x00\x00"}, []string{"notice bad_wav audio"}},
 		"fmt too long":     {[]string{"RIFF1234WAVEfmt \xff\xff\xff\xff"}, []string{"notice bad_wav audio"}},
+		"a chunk too long": {[]string{strings.Replace(header, "LIST\x03\x00\x00\x00", "LIST\x01\x00\x10\x00", 1)}, []string{"notice bad_wav audio"}},
 		"samples too many": {[]string{header + "abcd\x01\x02\x03\x04\x05\x06\x07\x08"}, []string{"start l16/8000/1", `media "abcd"`, "notice bad_wav audio"}},
 		"refused, then said": {
 			[]string{file(3, 1, 8000, 32, "abcd", 4), `{"config":{"sample_rate":8000}}`, "ab"}, []string{"notice bad_wav audio", "start l16/8000/1", `media "ab"`},
