@@ -34,6 +34,9 @@ type feed struct {
 // follow one another until one comes so late that there was a pause, unless there are
 // no pauses in what the client sends.
 func (f *feed) place(ev dialect.Event, now int64, gapless bool) int64 {
+	if f.format.Encoding == "opus" && isOgg(ev.Payload) {
+		f.format.Encoding = "ogg-opus" // or bytes of its pages would be taken for lengths of packets
+	}
 	at := f.position(ev, now, gapless)
 	if !f.placed {
 		f.placed, f.origin = true, at
@@ -69,6 +72,10 @@ const maxJump = 3600_000
 func (f *feed) restart(format dialect.Format) {
 	f.format, f.anchored = format, false
 }
+
+// isOgg tells a page of an Ogg stream from an Opus packet: none begins with these bytes,
+// as they would mean 39 frames of 20 ms (RFC 6716, 3.2.5: at most 120 ms).
+func isOgg(payload []byte) bool { return bytes.HasPrefix(payload, []byte("OggS")) }
 
 // duration is how long a frame's audio lasts; 0 where that takes more than its length.
 func duration(f dialect.Format, payload []byte) time.Duration {

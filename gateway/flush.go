@@ -1,6 +1,13 @@
 package gateway
 
-import "stenobus/gateway/dialect"
+import (
+	"fmt"
+
+	"stenobus/gateway/dialect"
+)
+
+// maxFlushes is how many flushes of a session may wait for their answers.
+const maxFlushes = 1000
 
 // flushing is a flush that a client asked for and that results have not answered yet.
 type flushing struct {
@@ -22,6 +29,11 @@ func (s *session) finalise() {
 // awaitFlush remembers what a client's flush was for. The answer is a final with Flushed,
 // or a note where no final is due.
 func (s *session) awaitFlush(sources []*feed, tag string) {
+	if len(s.flushes)+len(sources) > maxFlushes {
+		s.warn(dialect.Note{Code: "too_many_flushes", Field: "flush", Allowed: fmt.Sprintf("%d that wait for their answer", maxFlushes),
+			Message: "a flush is not answered"})
+		return
+	}
 	for _, f := range sources {
 		s.flushes = append(s.flushes, flushing{source: f.number, tag: s.byNum[f.number], last: f.last})
 	}

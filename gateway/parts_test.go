@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
 	"stenobus/gateway/dialect"
@@ -76,6 +79,19 @@ func TestFeedPlacesFrames(t *testing.T) {
 	}
 }
 
+// Slices of an Ogg stream that is called opus have no length that can be told: their first
+// bytes, read as an Opus packet's, would claim up to 3.78 s.
+func TestFeedOfOggThatIsCalledOpus(t *testing.T) {
+	t.Parallel()
+	f := feed{format: dialect.Format{Encoding: "opus", SampleRate: 48000, Channels: 2}}
+	for i, payload := range []string{"OggS\x00", "\xff\xff", "\xff\xff", "\xff\xff"} {
+		now := int64(100 + 20*i)
+		if at := f.place(dialect.Event{TimeMS: -1, Payload: []byte(payload)}, now, false); at != 100 || f.audio != 0 {
+			t.Errorf("slice %d is at %d ms and %v of audio came", i, at, f.audio)
+		}
+	}
+}
+
 func TestOutboxShedsInterimsFirst(t *testing.T) {
 	t.Parallel()
 	shed := 0
@@ -118,6 +134,30 @@ func TestTailFindsHoles(t *testing.T) {
 	tl.cursor = 20 // read from the store
 	if tl.behind() || !tl.offer(stored{seq: 21, prev: 20}) {
 		t.Fatal("after the repair it does not go on")
+	}
+}
+
+func TestHowConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	frame := func(code websocket.StatusCode, reason string) error {
+		return fmt.Errorf("read: %w", websocket.CloseError{Code: code, Reason: reason})
+	}
+	for _, tt := range []struct {
+		name string
+		err  error
+		want hangup
+	}{
+		{"normal", frame(1000, ""), hangupClean},
+		{"a bridge that stops", frame(1001, "closing"), hangupClean},
+		{"no code", frame(1005, ""), hangupClean},
+		{"a bridge that waited too long for a pong", frame(1000, "Ping timeout"), hangupBroken},
+		{"client failed", frame(1011, ""), hangupBroken},
+		{"no close frame", io.EOF, hangupBroken},
+		{"too big", fmt.Errorf("read: %w", websocket.ErrMessageTooBig), hangupTooBig},
+	} {
+		if got := hangupOf(tt.err); got != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
+		}
 	}
 }
 

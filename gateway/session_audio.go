@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -117,7 +116,7 @@ func (s *session) number(r received) {
 			SampleRate: ev.Format.SampleRate, Channels: ev.Format.Channels, Language: ev.Language,
 		}
 	case dialect.Media:
-		if f.starts != nil && f.starts.Encoding == "opus" && bytes.HasPrefix(ev.Payload, []byte("OggS")) {
+		if f.starts != nil && f.starts.Encoding == "opus" && isOgg(ev.Payload) {
 			f.starts.Encoding = "ogg-opus" // said here once, for a worker that joins in the middle can't see it
 		}
 		f.last = s.snd.push(entry{

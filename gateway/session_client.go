@@ -29,9 +29,16 @@ const (
 	hangupTooBig
 )
 
+// pingTimeout is the reason with which the Jitsi bridge closes (with 1000) a connection
+// on which a pong was late. It comes back at once, so it has not left.
+const pingTimeout = "Ping timeout"
+
 func hangupOf(err error) hangup {
 	if errors.Is(err, websocket.ErrMessageTooBig) {
 		return hangupTooBig
+	}
+	if frame := (websocket.CloseError{}); errors.As(err, &frame) && frame.Reason == pingTimeout {
+		return hangupBroken
 	}
 	switch websocket.CloseStatus(err) {
 	case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:

@@ -49,7 +49,7 @@ type gatewayFlags struct {
 	SendBuffer     int           `help:"Most bytes waiting for a slow client." default:"1048576" group:"Gateway"`
 	Origins        []string      `help:"Hosts of web pages that may connect, with * as a wildcard; by default only the gateway's own. Programs send no origin and always may." placeholder:"HOST" group:"Gateway"`
 	Principal      string        `name:"principal-header" help:"Header in which a proxy in front that authenticates clients says who they are; then an id alone resumes no session. Only that proxy may reach the gateway then." placeholder:"NAME" group:"Gateway"`
-	Engines        []string      `help:"Engines that clients may choose by name; another provider's name chooses any." default:"${engineList}" placeholder:"NAME" group:"Gateway"`
+	Engines        []string      `help:"Engines that clients may choose by name." default:"${engineList}" placeholder:"NAME" group:"Gateway"`
 }
 
 func (f *gatewayFlags) config(w wiring) gateway.Config {

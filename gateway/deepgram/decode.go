@@ -31,7 +31,7 @@ func inputOf(f dialect.Format) input {
 	case encodingOpus:
 		return &packets{format: f}
 	case encodingOggOpus:
-		return &ogg{format: f}
+		return &oggPages{format: f}
 	}
 	return &sniffer{}
 }

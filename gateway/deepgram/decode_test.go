@@ -99,6 +99,7 @@ func TestContainers(t *testing.T) {
 		"Ogg joined in the middle": {page(0, 48000, pcm) + page(0, 96000, pcm), []string{"start ogg-opus 48000 1", "media 96 bytes"}},
 		"Ogg in chains": {page(2, 0, opusHead(1)) + page(4, 480+24000, pcm) + page(2, 0, opusHead(1)) + page(4, 480+24000, pcm) + page(0, 0, pcm),
 			[]string{"start ogg-opus 48000 1", "media 47 bytes at 0", "media 48 bytes at 0", "media 47 bytes at 500", "media 48 bytes at 500", "media 48 bytes at 1000"}},
+		"Ogg that never comes": {"OggS" + strings.Repeat("x", 1<<17), []string{"unusable: no page of an Ogg stream comes within 65307 bytes"}},
 		"Ogg with rubbish between": {page(2, 0, opusHead(1)) + "rubbish" + page(0, 480, pcm) + "Ogg",
 			[]string{"start ogg-opus 48000 1", "media 47 bytes at 0", "notice bad_payload", "media 48 bytes at 0"}},
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"stenobus/gateway/dialect"
+	"stenobus/gateway/ogg"
 )
 
 // FuzzDecode: any conversation, cut into messages anyhow, gives events that a session
@@ -103,7 +104,7 @@ func (c *check) event(ev dialect.Event) {
 		case "mulaw", "alaw":
 			most, whole = maxFrame, c.format.Channels
 		case "ogg-opus":
-			most = pageHead + 255 + 255*255
+			most = ogg.MaxPage
 		}
 		if c.unusable || c.format.Encoding == "" || ev.Tag != tag || len(ev.Payload) == 0 || len(ev.Payload) > most || len(ev.Payload)%whole != 0 || ev.Packet != -1 {
 			c.t.Errorf("%+v: %s", c.format, show(ev))

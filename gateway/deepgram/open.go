@@ -45,7 +45,7 @@ func notOffered() map[string]string {
 	const none = "no value, this is not offered here"
 	return map[string]string{
 		"callback": none, "detect_entities": off, "detect_language": off, "diarize": off, "diarize_model": none,
-		"diarize_version": none, "dictation": off, "filler_words": off, "keyterm": none, "keywords": none,
+		"diarize_version": none, "dictation": off, "keyterm": none, "keywords": none,
 		"measurements": off, "numerals": off, "profanity_filter": off, "redact": none, "replace": none, "search": none,
 	}
 }
@@ -87,6 +87,7 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 		return nil, dialect.Request{}, q.refusal
 	}
 	req.Default = w.format
+	req.Options.NoInterims = !w.interims && !w.vad // those tell where speech starts, too
 	if len(q.warnings) > 0 {
 		req.Header = http.Header{}
 		req.Header.Set(headerWarning, headerText(strings.Join(q.warnings, "; ")))
@@ -287,6 +288,10 @@ func (q *query) formatting(w *wishes, o *subjects.Options) {
 			q.warn("%s: punctuation and format are what the engine gives", name)
 		}
 	}
+	if q.flag("filler_words") { // clients of voice assistants ask for it by default
+		o.Extra["filler_words"] = "true"
+		q.warn("filler_words: those are given that the engine gives")
+	}
 }
 
 // unknown names parameters that the protocol does not have. Their values are not
@@ -297,7 +302,7 @@ func (q *query) unknown() {
 	for name := range q.values {
 		switch name {
 		case "encoding", "sample_rate", "channels", "multichannel", "interim_results", "vad_events", "model", "version", "tier",
-			"language", "endpointing", "utterance_end_ms", "tag", "extra", "punctuate", "smart_format", "mip_opt_out",
+			"language", "endpointing", "utterance_end_ms", "tag", "extra", "punctuate", "smart_format", "filler_words", "mip_opt_out",
 			"alternatives", "no_delay", "access_token":
 		case "callback_method":
 			q.warn("callback_method counts only with callback, which is not offered here")

@@ -59,7 +59,7 @@ func TestOpenRefuses(t *testing.T) {
 		"profanity_filter=true":                     `profanity_filter: "true"`,
 		"dictation=true":                            `dictation: "true"`,
 		"numerals=true":                             `numerals: "true"`,
-		"filler_words=true":                         `filler_words: "true"`,
+		"filler_words=yes":                          `filler_words: "yes". Allowed: true, false`,
 		"measurements=true":                         `measurements: "true"`,
 	} {
 		conv, _, got := New(Config{}).Open(request(query))
@@ -109,11 +109,13 @@ func TestOpenAccepts(t *testing.T) {
 		{raw + "&punctuate=true&mip_opt_out=true", l16, subjects.Options{Extra: map[string]string{"punctuate": "true", "deepgram_mip_opt_out": "true"}},
 			"punctuate: punctuation and format are what the engine gives"},
 		{raw + "&diarize=false&redact=false&search=&keyterm=%5B%5D&numerals=0&alternatives=1&no_delay=true&callback=", l16, subjects.Options{}, ""},
+		{raw + "&filler_words=true", l16, subjects.Options{Extra: map[string]string{"filler_words": "true"}}, "filler_words: those are given that the engine gives"},
 		{raw + "&callback_method=POST", l16, subjects.Options{}, "callback_method counts only with callback, which is not offered here"},
 		{raw + "&zeta=secret&%C3%A9t%0Aa=1&access_token=x", l16, subjects.Options{}, `unknown and ignored: "zeta", "?t\na"`},
 		{raw + "&model=tally&model=nova-2", l16, subjects.Options{Engine: "tally", Extra: map[string]string{"model": "tally"}}, "model was given 2 times: the first counts"},
 	} {
 		_, req := open(t, tt.query)
+		tt.options.NoInterims = !strings.Contains(tt.query, "vad_events")
 		if req.Default != tt.format || !reflect.DeepEqual(req.Options, tt.options) {
 			t.Errorf("%s\ngot  %+v %+v\nwant %+v %+v", tt.query, req.Default, req.Options, tt.format, tt.options)
 		}
@@ -122,6 +124,18 @@ func TestOpenAccepts(t *testing.T) {
 		}
 		if !req.Private || !req.Gapless || !req.Once || req.Idle != 10*time.Second || req.IDHeader != "dg-request-id" || req.SessionID != "" {
 			t.Errorf("%s: %+v", tt.query, req)
+		}
+	}
+}
+
+// Workers are told not to send what nobody hears.
+func TestInterimsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for query, none := range map[string]bool{
+		raw: true, raw + "&interim_results=false": true, raw + "&interim_results=true": false, raw + "&vad_events=true": false,
+	} {
+		if _, req := open(t, query); req.Options.NoInterims != none {
+			t.Errorf("%s: NoInterims is %v", query, req.Options.NoInterims)
 		}
 	}
 }

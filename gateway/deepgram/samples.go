@@ -58,7 +58,7 @@ func (p *packets) take(data []byte, r *reader) {
 	case !p.started && bytes.HasPrefix(data, []byte(oggMagic)):
 		f := p.format
 		f.Encoding = encodingOggOpus
-		r.input = &ogg{format: f}
+		r.input = &oggPages{format: f}
 		r.input.take(data, r)
 		return
 	case len(data) > maxPacket:

@@ -11,7 +11,7 @@ func (s *sniffer) take(data []byte, r *reader) {
 	s.head = append(s.head, data...)
 	switch {
 	case bytes.HasPrefix(s.head, []byte(oggMagic)):
-		r.input = &ogg{}
+		r.input = &oggPages{}
 	case bytes.HasPrefix(s.head, []byte(riffMagic)):
 		r.input = &wav{}
 	default:

@@ -18,6 +18,9 @@ type reader struct {
 	resumes bool           // the client comes back to a session that knows its tags
 	tags    map[string]*tag
 
+	pending  []dialect.Event // said before the first message's events
+	diarized bool            // the URL asked for it
+
 	long bool // set by tests: never take the short way
 }
 
@@ -27,6 +30,10 @@ type object map[string]json.RawMessage
 
 // Decode takes text and binary messages alike.
 func (r *reader) Decode(_ websocket.MessageType, data []byte, emit func(dialect.Event)) {
+	for _, ev := range r.pending {
+		emit(ev)
+	}
+	r.pending = nil
 	if !r.long {
 		if f, ok := scanMedia(data); ok {
 			r.media(f, emit)
@@ -97,6 +104,12 @@ func (r *reader) start(msg object, emit func(dialect.Event)) {
 	}
 	t.start(format)
 	emit(dialect.Event{Kind: dialect.Start, Tag: t.name, Format: format})
+	if string(body["diarize"]) == "true" && !r.diarized {
+		emit(notice(dialect.Note{
+			Code: CodeNotHonoured, Field: "start.diarize", Allowed: "diarize=true in the URL, which tells the engine for all sources", Tag: name,
+			Message: fmt.Sprintf("diarize of source %.64q changes nothing: engines are told when a session begins", name),
+		}))
+	}
 }
 
 func (r *reader) stop(msg object, emit func(dialect.Event)) {

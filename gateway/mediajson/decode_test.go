@@ -73,8 +73,17 @@ func TestDecode(t *testing.T) {
 			want: []string{opusStart, opusStart, "start a l16/8000/1"},
 		},
 		"start with all there is": {
-			say:  []string{`{"event":"start","sequenceNumber":1,"start":{"tag":"a","mediaFormat":{"encoding":"opus","sampleRate":48000,"channels":2,"parameters":{"minptime":"10"}},"customParameters":{"endpointId":"a"},"diarize":true,"timestamp":123}}`},
+			say:  []string{`{"event":"start","sequenceNumber":1,"start":{"tag":"a","mediaFormat":{"encoding":"opus","sampleRate":48000,"channels":2,"parameters":{"minptime":"10"}},"customParameters":{"endpointId":"a"},"diarize":false,"timestamp":123}}`},
 			want: []string{opusStart},
+		},
+		"start that wants speakers told apart": {
+			say:  []string{`{"event":"start","start":{"tag":"a","mediaFormat":` + opusFormat + `,"diarize":true}}`},
+			want: []string{opusStart, "notice not_honoured start.diarize (diarize=true in the URL, which tells the engine for all sources)"},
+		},
+		"speakers told apart in all sources": {
+			query: "&diarize=true",
+			say:   []string{`{"event":"start","start":{"tag":"a","mediaFormat":` + opusFormat + `,"diarize":true}}`},
+			want:  []string{opusStart},
 		},
 		"encodings": {
 			say: []string{

@@ -32,6 +32,8 @@ const (
 	CodeOldPacket        = "old_packet"         // a packet that came already, or too late
 	CodePacketRestart    = "packet_restart"     // packet numbers began anew without a start
 	CodeUnknownProvider  = "unknown_provider"   // the provider asked for is no engine here: the connection is closed
+	CodeBadParameter     = "bad_parameter"      // a parameter of the URL can't be read and counts as absent
+	CodeNotHonoured      = "not_honoured"       // a wish that is the session's, not a source's
 	CodeTooManySources   = "too_many_sources"   // more tags than one connection may name
 )
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,14 +21,16 @@ const (
 	maxURLTags = 64
 )
 
-// passedOn are the parameters that an engine may want. openaiCustomUrl is not among
-// them: a client does not choose where the gateway's credentials go.
-var passedOn = []string{
-	"provider",
-	"endpointing", "smart_turn", "smart_turn_timeout",
-	"xai_granular_finals", "xai_granular_stability_ms", "xai_granular_guard_words",
-	"deepgram_mip_opt_out",
-}
+// The parameters that an engine may want. openaiCustomUrl is not among them: a client
+// does not choose where the gateway's credentials go. diarize is not of the protocol,
+// which has it in the start of a source; engines are told when a session begins.
+var (
+	numbers  = []string{"endpointing", "smart_turn", "smart_turn_timeout", "xai_granular_stability_ms", "xai_granular_guard_words"}
+	switches = []string{"xai_granular_finals", "deepgram_mip_opt_out", "diarize"}
+)
+
+// leadingNumber is what the protocol takes a number's text for: 850ms is 850.
+var leadingNumber = regexp.MustCompile(`^\s*([+-]?)([0-9]+)(\.[0-9]+)?`)
 
 // Open reads the query. Texts and order of the refusals are the protocol's; unknown
 // parameters are ignored, as are repetitions of all but tag.
@@ -57,8 +60,9 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 		return nil, dialect.Request{}, badRequest("No transcription output method specified")
 	}
 	engine, closing := d.engine(q.Get("provider"))
+	options, unusable := extra(q)
 	conv := &conversation{
-		reader: &reader{format: format, resumes: resumes, tags: map[string]*tag{}},
+		reader: &reader{format: format, resumes: resumes, tags: map[string]*tag{}, pending: unusable, diarized: options["diarize"] == "true"},
 		writer: &writer{
 			cfg:      d.cfg,
 			finals:   is("sendBack"),
@@ -71,7 +75,7 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 	return conv, dialect.Request{
 		SessionID: q.Get("sessionId"),
 		Options: subjects.Options{
-			Engine: engine, Language: valid(q.Get("lang")), Tags: tags, Extra: extra(q),
+			Engine: engine, Language: valid(q.Get("lang")), Tags: tags, Extra: options,
 			NoInterims: !is("sendBack") || !is("sendBackInterim"),
 		},
 		Default: format,
@@ -163,19 +167,48 @@ func (d *Dialect) engine(provider string) (string, *dialect.Closing) {
 	return "", &dialect.Closing{Code: CodeUnknownProvider, Status: websocket.StatusProtocolError, Text: text}
 }
 
-func extra(q url.Values) map[string]string {
-	var out map[string]string
-	for _, name := range passedOn {
-		v := q.Get(name)
-		if v == "" {
+// extra reads what is an engine's to honour. As the protocol has it a number that can't
+// be read counts as absent, and a switch is on for the word true alone.
+func extra(q url.Values) (options map[string]string, unusable []dialect.Event) {
+	options = map[string]string{}
+	if v := q.Get("provider"); v != "" {
+		options["provider"] = valid(v)
+	}
+	for _, name := range switches {
+		if q.Has(name) {
+			options[name] = strconv.FormatBool(q.Get(name) == "true")
+		}
+	}
+	for _, name := range numbers {
+		if !q.Has(name) {
 			continue
 		}
-		if out == nil {
-			out = map[string]string{}
+		v := valid(q.Get(name))
+		if n, ok := leading(v, name == "smart_turn"); ok {
+			options[name] = n
+			continue
 		}
-		out[name] = valid(v)
+		unusable = append(unusable, notice(dialect.Note{
+			Code: CodeBadParameter, Field: name, Allowed: "a number", Message: fmt.Sprintf("parameter %s %.64q counts as absent", name, v),
+		}))
 	}
-	return out
+	if len(options) == 0 {
+		options = nil
+	}
+	return options, unusable
+}
+
+// leading is the number with which a text begins.
+func leading(text string, fraction bool) (n string, ok bool) {
+	m := leadingNumber.FindStringSubmatch(text)
+	if m == nil {
+		return "", false
+	}
+	n = strings.TrimPrefix(m[1], "+") + m[2]
+	if fraction {
+		n += m[3]
+	}
+	return n, true
 }
 
 // valid replaces what is no UTF-8, as everything here ends in JSON.

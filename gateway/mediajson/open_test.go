@@ -105,8 +105,14 @@ func TestOpenAccepts(t *testing.T) {
 			query: anyOutput + "&endpointing=850ms&smart_turn=0.5&smart_turn_timeout=3&xai_granular_finals=true&xai_granular_stability_ms=7" +
 				"&xai_granular_guard_words=2&deepgram_mip_opt_out=x&openaiCustomUrl=wss://inside/&endpointing=9",
 			want: opts(subjects.Options{Extra: map[string]string{
-				"endpointing": "850ms", "smart_turn": "0.5", "smart_turn_timeout": "3", "xai_granular_finals": "true",
-				"xai_granular_stability_ms": "7", "xai_granular_guard_words": "2", "deepgram_mip_opt_out": "x",
+				"endpointing": "850", "smart_turn": "0.5", "smart_turn_timeout": "3", "xai_granular_finals": "true",
+				"xai_granular_stability_ms": "7", "xai_granular_guard_words": "2", "deepgram_mip_opt_out": "false",
+			}}),
+		},
+		"options as the protocol reads them": {
+			query: anyOutput + "&endpointing=%2B12.9&smart_turn=0.75x&smart_turn_timeout=-3&xai_granular_finals=TRUE&diarize=true",
+			want: opts(subjects.Options{Extra: map[string]string{
+				"endpointing": "12", "smart_turn": "0.75", "smart_turn_timeout": "-3", "xai_granular_finals": "false", "diarize": "true",
 			}}),
 		},
 	} {
@@ -120,6 +126,19 @@ func TestOpenAccepts(t *testing.T) {
 			wantLines(t, decode(conv, `{"event":"info"}`), nil)
 		})
 	}
+}
+
+func TestOptionsThatCanNotBeRead(t *testing.T) {
+	t.Parallel()
+	conv, req := open(t, Config{}, anyOutput+"&endpointing=soon&smart_turn=&xai_granular_guard_words=2")
+	if want := map[string]string{"xai_granular_guard_words": "2"}; !reflect.DeepEqual(req.Options.Extra, want) {
+		t.Errorf("got %v, want %v", req.Options.Extra, want)
+	}
+	wantLines(t, decode(conv, `{"event":"info"}`), []string{
+		"notice bad_parameter endpointing (a number)",
+		"notice bad_parameter smart_turn (a number)",
+	})
+	wantLines(t, decode(conv, `{"event":"info"}`), nil) // once
 }
 
 // Whoever has the client's credentials for another service must not find them here.

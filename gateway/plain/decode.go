@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"stenobus/gateway/dialect"
+	"stenobus/gateway/ogg"
 )
 
 // reader is the half of a conversation that the socket's reader owns.
@@ -22,6 +23,7 @@ type reader struct {
 	refused  bool        // one that is not spoken here
 	begun    bool        // the source was started in this format
 	carry    []byte      // part of a sample
+	ogg      ogg.Stream  // part of a page
 	shape    func(shape) // takes a config's word on the shape of results; nil: they have one shape
 }
 
@@ -106,6 +108,9 @@ func (r *reader) rest(emit func(dialect.Event)) {
 		held := r.head
 		r.head, r.spelt = nil, true
 		r.media(held, emit)
+	}
+	if n := r.ogg.Rest(); n > 0 {
+		emit(strayBytes(n))
 	}
 	if n := len(r.carry); n > 0 {
 		r.carry = nil

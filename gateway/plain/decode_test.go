@@ -20,10 +20,14 @@ func show(ev dialect.Event) string {
 		s := fmt.Sprintf("start %s/%d/%d", ev.Format.Encoding, ev.Format.SampleRate, ev.Format.Channels)
 		return strings.TrimSpace(s + " " + ev.Language)
 	case dialect.Media:
-		if len(ev.Payload) > 16 {
-			return fmt.Sprintf("media of %d", len(ev.Payload))
+		at := ""
+		if ev.TimeMS >= 0 {
+			at = fmt.Sprintf(" at %d", ev.TimeMS)
 		}
-		return fmt.Sprintf("media %+q", ev.Payload)
+		if len(ev.Payload) > 16 {
+			return fmt.Sprintf("media of %d%s", len(ev.Payload), at)
+		}
+		return fmt.Sprintf("media %+q%s", ev.Payload, at)
 	case dialect.Flush:
 		return "flush"
 	case dialect.End:
@@ -73,11 +77,21 @@ func file(tag, channels, rate, bits int, samples string, size uint32) string {
 	return b.String()
 }
 
+// page is one of an Ogg stream, with a checksum of 0 and one packet.
+func page(flags byte, granule int64, packet string) string {
+	b := append([]byte("OggS\x00"), flags)
+	b = binary.LittleEndian.AppendUint64(b, uint64(granule))
+	b = append(b, make([]byte, 12)...)
+	return string(append(b, 1, byte(len(packet)))) + packet
+}
+
 const start16 = "start l16/16000/1"
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	second := strings.Repeat("ab", 16000)
+	head := page(2, 0, "OpusHead\x01\x02\x00\x00\x80\xbb\x00\x00\x00\x00\x00")
+	first, next := page(0, 48000, "abc"), page(0, 96000, "abc")
 	for name, tc := range map[string]struct {
 		query string
 		say   []string
@@ -100,9 +114,20 @@ func TestDecode(t *testing.T) {
 		"too large for opus": {
 			query: "encoding=opus", say: []string{second + second, "a"}, want: []string{"notice bad_packet audio", "start opus/48000/2", `media "a"`},
 		},
-		"ogg":             {query: "encoding=ogg-opus", say: []string{second[:20000]}, want: []string{"start ogg-opus/48000/2", "media of 16384", "media of 3616"}},
-		"ogg unannounced": {say: []string{"O", "gg", "S123"}, want: []string{"start ogg-opus/48000/2", `media "OggS123"`}},
-		"no ogg":          {say: []string{"Og", "g!"}, want: []string{start16, `media "Ogg!"`}},
+		"ogg": {
+			query: "encoding=ogg-opus", say: []string{head + first[:9], first[9:] + "rest", next},
+			want: []string{"start ogg-opus/48000/2", "media of 47 at 0", "media of 31 at 0", "notice bad_ogg audio", "media of 31 at 1000"},
+		},
+		"ogg unannounced": {say: []string{"O", "gg", "S", head[4:]}, want: []string{"start ogg-opus/48000/2", "media of 47 at 0"}},
+		"ogg that is called opus": {
+			query: "encoding=opus", say: []string{head[:20], head[20:]}, want: []string{"start ogg-opus/48000/2", "media of 47 at 0"},
+		},
+		"ogg that is none": {
+			query: "encoding=ogg-opus", say: []string{strings.Repeat("ab", 1<<16), `{"eof":1}`},
+			want: []string{"notice bad_ogg audio", "notice bad_ogg audio", "end"},
+		},
+		"ogg cut off": {query: "encoding=ogg-opus", say: []string{head[:40], `{"eof":1}`}, want: []string{"notice bad_ogg audio", "end"}},
+		"no ogg":      {say: []string{"Og", "g!"}, want: []string{start16, `media "Ogg!"`}},
 		"ogg, but l16 was said": {
 			query: "sample_rate=16000", say: []string{"OggS"}, want: []string{start16, `media "OggS"`},
 		},
@@ -184,6 +209,7 @@ func TestWAV(t *testing.T) {
 		"a rate too high":  {[]string{file(1, 1, 500000, 16, "", 4)}, []string{"notice bad_wav audio"}},
 		"no format":        {[]string{"RIFF1234WAVEdata\x04\x00\x00\x00"}, []string{"notice bad_wav audio"}},
 		"fmt too long":     {[]string{"RIFF1234WAVEfmt \xff\xff\xff\xff"}, []string{"notice bad_wav audio"}},
+		"a chunk too long": {[]string{strings.Replace(header, "LIST\x03\x00\x00\x00", "LIST\x01\x00\x10\x00", 1)}, []string{"notice bad_wav audio"}},
 		"samples too many": {[]string{header + "abcd\x01\x02\x03\x04\x05\x06\x07\x08"}, []string{"start l16/8000/1", `media "abcd"`, "notice bad_wav audio"}},
 		"refused, then said": {
 			[]string{file(3, 1, 8000, 32, "abcd", 4), `{"config":{"sample_rate":8000}}`, "ab"}, []string{"notice bad_wav audio", "start l16/8000/1", `media "ab"`},

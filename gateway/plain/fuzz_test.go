@@ -14,7 +14,7 @@ import (
 )
 
 var codes = []string{
-	CodeEmptyMessage, CodeBadPacket, CodePartSample, CodeBadWAV, CodeAudioRefused,
+	CodeEmptyMessage, CodeBadPacket, CodeBadOgg, CodePartSample, CodeBadWAV, CodeAudioRefused,
 	CodeBadJSON, CodeUnknownMessage, CodeUnknownField, CodeBadField,
 }
 
@@ -40,6 +40,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(len(all)), []byte(strings.Join(all, "\n")))
 	}
 	f.Add(uint8(0), []byte(file(1, 2, 44100, 16, "abcd", 4)+"\nabcde\n"+file(3, 1, 8000, 32, "", 4)))
+	f.Add(uint8(4), []byte(page(2, 0, "OpusHead\x01\x01\x00\x00\x80\xbb\x00\x00\x00\x00\x00")+"\nx"+page(0, 48000, "abc")+page(0, -1, "abc")))
 	f.Add(uint8(0), []byte("OggS\nO\n\nRIFF\n1234WAVE"))
 	f.Add(uint8(2), []byte(`abc`+"\n"+`{"config":{"sample_rate":1e3,"channels":8,"encoding":"mulaw","language":"de"}}`+"\nabcdefghi\n"+`{"eof":1}`))
 	f.Fuzz(func(t *testing.T, how uint8, conversation []byte) {
@@ -88,8 +89,11 @@ func (c *checker) event(ev dialect.Event) {
 		}
 	case dialect.Media:
 		whole := max(width(c.format.Encoding)*c.format.Channels, 1)
-		if c.format.Encoding == "" || len(ev.Payload) == 0 || len(ev.Payload)%whole != 0 || ev.Packet != -1 || ev.TimeMS != -1 || ev.Tag != source {
+		if c.format.Encoding == "" || len(ev.Payload) == 0 || len(ev.Payload)%whole != 0 || ev.Packet != -1 || ev.Tag != source {
 			c.t.Errorf("%s in %+v", show(ev), c.format)
+		}
+		if ev.TimeMS < -1 || ev.TimeMS >= 0 && c.format.Encoding != encodingOggOpus {
+			c.t.Errorf("%s at %d in %+v", show(ev), ev.TimeMS, c.format)
 		}
 	case dialect.Reply:
 		c.replies++

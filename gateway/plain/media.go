@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"stenobus/gateway/dialect"
+	"stenobus/gateway/ogg"
 )
 
 // Encodings as the rest of Stenobus names them.
@@ -67,13 +68,15 @@ func defaults(encoding string) dialect.Format {
 }
 
 const (
-	frameMS   = 100      // most audio of one frame
-	maxPacket = 61440    // bytes: more than any Opus packet has (RFC 6716, 3.4)
-	oggPiece  = 16 << 10 // bytes of a frame of an Ogg stream
+	frameMS   = 100   // most audio of one frame
+	maxPacket = 61440 // bytes: more than any Opus packet has (RFC 6716, 3.4)
 )
 
 // media cuts what a client sent into frames. data is not kept.
 func (r *reader) media(data []byte, emit func(dialect.Event)) {
+	if !r.begun && r.format.Encoding == encodingOpus && bytes.HasPrefix(data, []byte(ogg.Magic)) {
+		r.format = defaults(encodingOggOpus) // what forwards a recorder's output often calls it so
+	}
 	switch r.format.Encoding {
 	case encodingOpus:
 		if len(data) > maxPacket {
@@ -81,15 +84,31 @@ func (r *reader) media(data []byte, emit func(dialect.Event)) {
 				fmt.Sprintf("message of %d bytes is dropped", len(data))))
 			return
 		}
-		r.frame(data, emit)
+		r.frame(data, -1, emit)
 	case encodingOggOpus:
-		for ; len(data) > oggPiece; data = data[oggPiece:] {
-			r.frame(data[:oggPiece], emit)
-		}
-		r.frame(data, emit)
+		r.pages(data, emit)
 	default:
 		r.samples(data, emit)
 	}
+}
+
+// pages cuts an Ogg stream into its pages, each of which knows its place in the audio.
+func (r *reader) pages(data []byte, emit func(dialect.Event)) {
+	r.ogg.Add(data)
+	for {
+		page, ok := r.ogg.Next()
+		if !ok {
+			return
+		}
+		if page.Lost > 0 {
+			emit(strayBytes(page.Lost))
+		}
+		r.frame(page.Bytes, page.AtMS, emit)
+	}
+}
+
+func strayBytes(n int) dialect.Event {
+	return notice(CodeBadOgg, "audio", "pages of an Ogg stream", fmt.Sprintf("%d bytes are in no page of an Ogg stream and are dropped", n))
 }
 
 // samples cuts PCM at whole samples of all channels. What is left waits for the next
@@ -106,14 +125,15 @@ func (r *reader) samples(data []byte, emit func(dialect.Event)) {
 	most := max(r.format.SampleRate*frameMS/1000, 1) * whole
 	for len(data) >= whole {
 		n := min(most, len(data)-len(data)%whole)
-		r.frame(data[:n], emit)
+		r.frame(data[:n], -1, emit)
 		data = data[n:]
 	}
 	r.carry = bytes.Clone(data)
 }
 
-// frame hands one frame over, and before the first one the source's format.
-func (r *reader) frame(data []byte, emit func(dialect.Event)) {
+// frame hands one frame over, and before the first one the source's format. atMS is its
+// place in the audio, -1 where that follows from what came before.
+func (r *reader) frame(data []byte, atMS int64, emit func(dialect.Event)) {
 	if len(data) == 0 {
 		return
 	}
@@ -121,5 +141,5 @@ func (r *reader) frame(data []byte, emit func(dialect.Event)) {
 		r.begun = true
 		emit(dialect.Event{Kind: dialect.Start, Tag: source, Format: r.format, Language: r.language})
 	}
-	emit(dialect.Event{Kind: dialect.Media, Tag: source, Payload: bytes.Clone(data), Packet: -1, TimeMS: -1})
+	emit(dialect.Event{Kind: dialect.Media, Tag: source, Payload: bytes.Clone(data), Packet: -1, TimeMS: atMS})
 }

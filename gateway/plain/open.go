@@ -210,7 +210,7 @@ func output(w *wish, q url.Values) *dialect.Refusal {
 		switch q.Get("interims") {
 		case "true":
 		case "false":
-			w.interims = false
+			w.interims, w.req.Options.NoInterims = false, true
 		default:
 			return wrong("interims", q.Get("interims"), "true, false")
 		}

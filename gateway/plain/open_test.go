@@ -100,7 +100,7 @@ func TestOpenAccepts(t *testing.T) {
 		"opus":         {"encoding=opus&channels=1", as(dialect.Format{Encoding: "opus", SampleRate: 48000, Channels: 1})},
 		"ogg":          {"encoding=ogg-opus", as(dialect.Format{Encoding: "ogg-opus", SampleRate: 48000, Channels: 2})},
 		"key":          {"access_token=secret", as(l16)},
-		"vosk":         {"format=vosk&interims=false&sample_rate=8000", as(dialect.Format{Encoding: "l16", SampleRate: 8000, Channels: 1})},
+		"vosk":         {"format=vosk&interims=false&sample_rate=8000", dialect.Request{Default: dialect.Format{Encoding: "l16", SampleRate: 8000, Channels: 1}, Gapless: true, Options: subjects.Options{NoInterims: true}}},
 		"no engine":    {"engine=&session=", as(l16)},
 		"a session id": {"session=..%2Fx", as(l16, func(r *dialect.Request) { r.SessionID = "../x" })},
 		"resume": {"session=a&after=17&format=json", as(l16, func(r *dialect.Request) {

@@ -22,6 +22,7 @@ import (
 const (
 	CodeEmptyMessage   = "empty_message"   // a binary message without audio
 	CodeBadPacket      = "bad_packet"      // a message too large to be one Opus packet
+	CodeBadOgg         = "bad_ogg"         // bytes of an Ogg stream that belong to none of its pages
 	CodePartSample     = "part_sample"     // the audio ended within a sample
 	CodeBadWAV         = "bad_wav"         // a WAV file of a kind that is not spoken here
 	CodeAudioRefused   = "audio_refused"   // audio after bad_wav: dropped until a config names its format

@@ -14,6 +14,7 @@ import (
 const (
 	maxAheadMS = 30_000 // audio without results, after which an answer waits. A worker covers what it has heard at least every 10 s
 	maxOwed    = 64     // answers that wait; who does not wait for more of them does not wait at all
+	maxFinals  = 64     // not told yet, beyond which one answer tells them all: large messages hold more than one each
 	maxChunks  = 4096   // messages whose place is remembered one by one
 )
 
@@ -187,8 +188,12 @@ func (v *vosk) answer() []byte {
 	w := v.warning
 	v.warning = nil
 	if len(v.finals) > 0 && v.asked == 0 && !v.ended {
-		f := v.render(v.finals[:1])
-		v.finals = v.finals[1:]
+		n := 1
+		if len(v.finals) > maxFinals {
+			n = len(v.finals)
+		}
+		f := v.render(v.finals[:n])
+		v.finals = v.finals[n:]
 		f.Warning = w
 		return encode(f)
 	}

@@ -133,6 +133,18 @@ func TestVoskShapes(t *testing.T) {
 	}
 }
 
+// A client whose messages hold more speech than it asks for must not make them pile up.
+func TestVoskFinalsDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	conv, _ := open(t, "format=vosk&sample_rate=8000")
+	for range maxFinals + 1 {
+		conv.Result(dialect.Result{Type: dialect.TypeFinal, Text: "a"})
+	}
+	got := say(conv, "ab", "ab")
+	want := `reply {"text":"` + strings.TrimSpace(strings.Repeat("a ", maxFinals+1)) + `"}`
+	wantLines(t, got, []string{"start l16/8000/1", `media "ab"`, want, `media "ab"`, `reply {"partial":""}`})
+}
+
 func TestResultGates(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]string{"": "interim final flushed", "interims=false": "final flushed"} {

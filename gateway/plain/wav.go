@@ -20,17 +20,19 @@ const (
 	riffHead  = 12 // bytes: RIFF, size, WAVE
 	chunkHead = 8  // bytes: name, size
 	maxFmt    = 1 << 10
+	maxSkip   = 1 << 20 // of chunks that nobody wants, in a row: a wrong length would hide the samples behind it
 
 	wantWAV = "16-bit PCM, mu-law or A-law of 1 to 8 channels"
 )
 
 // wav reads a WAV file that comes in pieces of any size.
 type wav struct {
-	held   []byte         // the head that is not whole yet
-	format dialect.Format // Encoding empty: no fmt chunk was seen
-	left   int64          // bytes that the chunk still has
-	data   bool           // the chunk holds samples
-	pad    bool           // a byte follows it, as chunks begin at even places
+	held    []byte         // the head that is not whole yet
+	format  dialect.Format // Encoding empty: no fmt chunk was seen
+	skipped int64          // bytes of chunks that nobody wants, since the last samples
+	left    int64          // bytes that the chunk still has
+	data    bool           // the chunk holds samples
+	pad     bool           // a byte follows it, as chunks begin at even places
 }
 
 // feed takes the next bytes: samples is called with runs of samples, and why says what
@@ -94,13 +96,16 @@ func (w *wav) head() (used int, why string) {
 		if w.format.Encoding == "" {
 			return 0, "data chunk comes before the fmt chunk"
 		}
-		w.data, w.left, w.pad = true, size, size%2 == 1
+		w.data, w.left, w.pad, w.skipped = true, size, size%2 == 1, 0
 		if size == 0 || size >= math.MaxInt32-riffHead-4*chunkHead { // the writer did not know, as in a pipe
 			w.left, w.pad = math.MaxInt64, false
 		}
 		return chunkHead, ""
 	case !printable(name):
 		return 0, fmt.Sprintf("chunk is called %q", name)
+	}
+	if w.skipped += size; w.skipped > maxSkip {
+		return 0, fmt.Sprintf("chunk %q has %d bytes, allowed are %d without samples", name, size, maxSkip)
 	}
 	w.left, w.pad = size, size%2 == 1
 	return chunkHead, ""
