@@ -42,7 +42,7 @@ func Codes() []Code {
 		closed(endDone, "no need", "the session has ended and every final was sent"),
 		closed(endTooLong, fresh, "the session went on for `--max-length`"),
 		closed(endForbidden, no, "the session is somebody else's, or the resume token is wrong"),
-		closed(endTooFast, no, "audio ran too far ahead of real time (`--max-speed`, `--window`)"),
+		closed(endTooFast, no, "audio ran so far ahead of real time that `--window` is full"),
 		closed(endBadAudio, no, "the audio is in no format that this protocol takes here"),
 		closed(endSlow, same, "results were not read fast enough (`--send-buffer`); the finals are kept"),
 		closed(endIdle, same, "no message came for `--idle-timeout`"),

@@ -18,7 +18,6 @@ type feed struct {
 	starts *subjects.Source // to travel with the next frame
 	heard  bool             // a frame was numbered
 	last   uint64           // number of the last of these
-	audio  time.Duration    // received, as far as its length can be told
 	placed bool             // a frame was placed
 	origin int64            // session clock of the first one, without the offset of a session that lived before
 
@@ -46,7 +45,6 @@ func (f *feed) place(ev dialect.Event, now int64, gapless bool) int64 {
 
 func (f *feed) position(ev dialect.Event, now int64, gapless bool) int64 {
 	lasts := duration(f.format, ev.Payload)
-	f.audio += lasts
 	exact := f.part + lasts
 	length := exact.Milliseconds()
 	f.part = exact - time.Duration(length)*time.Millisecond

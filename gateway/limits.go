@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	speedBurst   = time.Minute // audio that may come at once, however fast
-	maxAddresses = 1 << 16     // whose attempts are counted at once
+	speedBurst    = time.Minute // audio that may come at once, however fast
+	shortestFrame = 2500 * time.Microsecond
+	maxAddresses  = 1 << 16 // whose attempts are counted at once
 )
 
 // attempts bounds how often one address may ask to connect. It knows a bounded number of
@@ -85,11 +86,35 @@ func (g *Server) tooManyAttempts(r *http.Request) *dialect.Refusal {
 	}
 }
 
-// tooFast tells whether a source has more audio than its time allows. Audio whose length
-// can't be told from outside is bounded by the window alone.
-func (s *session) tooFast(f *feed) bool {
-	allowed := speedBurst + time.Duration(s.srv.cfg.MaxSpeed*float64(time.Since(s.began)))
-	return f.audio > allowed
+// pacer bounds how fast a session's audio is taken: a minute may come at once, and then
+// as many times real time as is allowed, for each of its sources. Who is faster is not
+// closed but read more slowly.
+type pacer struct {
+	speed float64       // times real time
+	owed  time.Duration // audio beyond what time has allowed
+	at    time.Time     // when owed was so
+}
+
+// pay counts a frame. One whose length can't be told has at least that of the shortest.
+func (p *pacer) pay(lasts time.Duration, sources int, now time.Time) {
+	p.settle(sources, now)
+	p.owed += max(lasts, shortestFrame)
+}
+
+func (p *pacer) settle(sources int, now time.Time) {
+	if !p.at.IsZero() {
+		p.owed -= time.Duration(p.speed * float64(max(1, sources)) * float64(now.Sub(p.at)))
+	}
+	p.owed, p.at = max(0, p.owed), now
+}
+
+// wait is how long nothing more should be taken.
+func (p *pacer) wait(sources int, now time.Time) time.Duration {
+	p.settle(sources, now)
+	if p.owed <= speedBurst {
+		return 0
+	}
+	return time.Duration(float64(p.owed-speedBurst) / (p.speed * float64(max(1, sources))))
 }
 
 // lasted ends a session that has gone on for as long as any may.

@@ -86,8 +86,8 @@ func TestFeedOfOggThatIsCalledOpus(t *testing.T) {
 	f := feed{format: dialect.Format{Encoding: "opus", SampleRate: 48000, Channels: 2}}
 	for i, payload := range []string{"OggS\x00", "\xff\xff", "\xff\xff", "\xff\xff"} {
 		now := int64(100 + 20*i)
-		if at := f.place(dialect.Event{TimeMS: -1, Payload: []byte(payload)}, now, false); at != 100 || f.audio != 0 {
-			t.Errorf("slice %d is at %d ms and %v of audio came", i, at, f.audio)
+		if at := f.place(dialect.Event{TimeMS: -1, Payload: []byte(payload)}, now, false); at != 100 {
+			t.Errorf("slice %d is at %d ms, want 100: its length can't be told", i, at)
 		}
 	}
 }

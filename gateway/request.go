@@ -31,6 +31,9 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	if refusal := g.tooManyAttempts(r); refusal != nil {
 		return nil, none, refusal
 	}
+	if refusal := g.strangePage(r); refusal != nil {
+		return nil, none, refusal
+	}
 	if isUpgrade(r) && !g.open.Load() {
 		return nil, none, notOpen()
 	}

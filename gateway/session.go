@@ -82,7 +82,7 @@ type session struct {
 	flushes []flushing        // asked for and not yet answered, in order
 	idle    time.Duration     // the client may be silent as long
 	gapless bool
-	fast    bool // more audio came than time allows
+	pace    pacer
 	deltas  bool // an interim adds to those before, so all of them are delivered
 	once    bool // the client can't come back
 	nextSrc uint32
@@ -127,7 +127,7 @@ const (
 
 // clocks are the moments at which the loop has something to do; zero: never.
 type clocks struct {
-	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt, idle, length time.Time
+	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt, idle, length, pace time.Time
 }
 
 // received is an entry that has no number yet.
@@ -184,6 +184,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) }, conv.Closing)
 	s.idle = or(req.Idle, g.cfg.IdleWait)
 	s.gapless, s.once, s.deltas = req.Gapless, req.Once, req.Deltas
+	s.pace.speed = g.cfg.MaxSpeed
 	s.spoke.Store(s.began.UnixNano())
 	return s
 }

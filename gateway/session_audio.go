@@ -10,6 +10,10 @@ import (
 
 // received takes the events of the client that wait. Frames among them share messages.
 func (s *session) received() {
+	if wait := s.pace.wait(len(s.feeds), time.Now()); wait > 0 && !s.over {
+		s.clock.pace = time.Now().Add(wait)
+		return // the client's socket is not read meanwhile
+	}
 	for _, ev := range s.mail.fetch() {
 		s.event(ev)
 	}
@@ -82,7 +86,9 @@ func (s *session) take(ev dialect.Event) {
 	case dialect.Media:
 		r.at = f.place(ev, time.Since(s.began).Milliseconds(), s.gapless)
 		s.srv.metrics.frames.Inc()
-		s.fast = s.fast || s.numbered && s.tooFast(f) // before, neither its place nor, perhaps, its format is known
+		if s.numbered { // before, its format may not be known, and the window bounds it
+			s.pace.pay(duration(f.format, ev.Payload), len(s.feeds), time.Now())
+		}
 	case dialect.Stop:
 		if f == nil {
 			return
@@ -164,10 +170,6 @@ func (s *session) bound() {
 		span, bytes = time.Duration(newest-s.held[0].at)*time.Millisecond, s.heldB
 	}
 	if s.over || s.turned {
-		return
-	}
-	if s.fast {
-		s.giveUp(endTooFast.because(fmt.Sprintf("more than %g times real time", cfg.MaxSpeed)), subjects.EndRefused)
 		return
 	}
 	if len(s.held)+len(s.snd.window) > maxEntries {

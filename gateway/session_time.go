@@ -16,7 +16,7 @@ const departEvery = 20 * time.Millisecond
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
 	first := time.Time{}
-	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.depart, c.socket, c.outage, c.doubt, c.idle, c.length} {
+	for _, t := range [...]time.Time{c.beat, c.silence, c.share, c.grace, c.end, c.late, c.leave, c.depart, c.socket, c.outage, c.doubt, c.idle, c.length, c.pace} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -67,6 +67,10 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 	if due(s.clock.idle, now) {
 		s.clock.idle = time.Time{}
 		s.idled(now)
+	}
+	if due(s.clock.pace, now) {
+		s.clock.pace = time.Time{}
+		s.received()
 	}
 	if due(s.clock.length, now) {
 		s.clock.length = time.Time{}

@@ -54,24 +54,32 @@ func TestSessionThatGoesOnForTooLong(t *testing.T) {
 	c := dial(t, gw, named("room"))
 	c.start("a")
 	c.speak("a", 60)
-	c.endsWith(websocket.StatusGoingAway, "session_too_long")
+	if status, reason := c.closed(); status != websocket.StatusGoingAway || !strings.Contains(reason, "session_too_long") {
+		t.Errorf("closed with %d %s, want 1001 session_too_long", status, reason)
+	}
+	subjectstest.Eventually(t, "what it said is transcribed to its end", func() bool { return s.endedWith("room") != nil })
 	s.ledgerOf("room", 60)
 }
 
+// A client that sends faster than is allowed is read more slowly, and nothing is lost.
 func TestAudioFasterThanAllowed(t *testing.T) {
 	t.Parallel()
-	s, gw := limited(t, gateway.Config{MaxSpeed: 2, Window: 5 * time.Minute, WindowBytes: 64 << 20})
+	const most, frames, batch = 20, 1200, 256 // of 100 ms; a batch is taken whole
+	s, gw := limited(t, gateway.Config{MaxSpeed: most, Window: 5 * time.Minute, WindowBytes: 64 << 20})
 	c := dial(t, gw, named("room"))
 	c.until("it is served", func() bool { return c.note("ready", "") != nil })
 	c.raw(`{"event":"start","start":{"tag":"a","mediaFormat":{"encoding":"l16","sampleRate":8000,"channels":1}}}`)
-	second := base64.StdEncoding.EncodeToString(make([]byte, 16000))
-	for i := 0; i < 200 && c.told("error", "audio_too_fast") == nil; i++ {
-		media := fmt.Appendf(nil, `{"event":"media","media":{"tag":"a","chunk":%d,"payload":%q}}`, i, second)
-		if c.conn.Write(s.ctx(), websocket.MessageText, media) != nil {
-			break // it is closed already
-		}
+	payload := base64.StdEncoding.EncodeToString(make([]byte, 1600))
+	began := time.Now()
+	for i := range frames {
+		c.raw(fmt.Sprintf(`{"event":"media","media":{"tag":"a","chunk":%d,"payload":%q}}`, i, payload))
 	}
-	c.endsWith(websocket.StatusPolicyViolation, "audio_too_fast: more than 2 times real time")
+	c.end()
+	c.endsWith(websocket.StatusNormalClosure, "")
+	if took, least := time.Since(began), (frames-600-batch)*100*time.Millisecond/most; took < least {
+		t.Errorf("%d frames of 100 ms were taken within %v, at %d times real time and a minute at once that takes %v", frames, took, most, least)
+	}
+	s.ledgerOf("room", frames)
 }
 
 func TestAddressThatConnectsTooOften(t *testing.T) {

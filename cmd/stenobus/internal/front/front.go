@@ -3,12 +3,14 @@
 package front
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"stenobus/gateway/reload"
@@ -28,6 +30,24 @@ type Limits struct {
 	HeaderWait  time.Duration // until a request's header is here, the TLS handshake included; 0: 10 s
 	HeaderBytes int           // of a request's header; 0: 16 KiB
 	PageWait    time.Duration // until a page was asked for with all of a body that nobody reads, and was read; 0: 30 s. WebSockets have no such end
+}
+
+// faults are the server's own: a panic in a handler, or no more sockets to accept. Their
+// lines stand out among those on strangers.
+type faults struct{ slog.Handler }
+
+func (f faults) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f faults) Handle(ctx context.Context, r slog.Record) error {
+	for _, own := range []string{"http: panic", "http: Accept error"} {
+		if strings.HasPrefix(r.Message, own) {
+			r.Level = slog.LevelError
+		}
+	}
+	if !f.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return f.Handler.Handle(ctx, r)
 }
 
 // NewServer makes an HTTP/1.1 server: WebSockets begin with its upgrade, which HTTP/2 has
@@ -53,7 +73,7 @@ func NewServer(h http.Handler, lim Limits, log *slog.Logger) *http.Server {
 		WriteTimeout:      lim.HeaderWait + lim.PageWait,
 		MaxHeaderBytes:    lim.HeaderBytes,
 		IdleTimeout:       idleWait,
-		ErrorLog:          slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(faults{log.With("part", "http").Handler()}, slog.LevelDebug),
 	}
 }
 
