@@ -335,7 +335,8 @@ func TestWorkerDiesAfterAHandOver(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
-	first := s.worker(worker.Config{ID: "w1", IdleCommit: time.Minute, TurnLimit: time.Minute})
+	first := s.worker(worker.Config{ID: "w1", IdleCommit: time.Minute, TurnLimit: time.Minute},
+		s.tally(tally.Config{Hold: 500 * time.Millisecond})) // its results come well after it has the audio
 	gw, other := s.gateway(gateway.Config{}), s.gateway(gateway.Config{})
 	acked := s.acks("room")
 	c := dial(t, gw, named("room"))
