@@ -42,8 +42,7 @@ type scenario struct {
 
 // measures are the results up to now, by scenario.
 type measures struct {
-	by      map[string]Result
-	started time.Duration // of "up" until it is ready
+	by map[string]Result
 }
 
 func (m *measures) of(name string) Result { return m.by[name] }
