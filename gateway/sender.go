@@ -295,6 +295,9 @@ func (s *sender) newest() int64 {
 // last is the last number given out so far.
 func (s *sender) last() uint64 { return s.end - 1 }
 
+// empty tells whether everything ever pushed is received and covered.
+func (s *sender) empty() bool { return len(s.window) == 0 }
+
 // drained tells whether every frame and message has been sent and received.
 func (s *sender) drained() bool { return s.ready && s.acked >= s.end-1 }
 

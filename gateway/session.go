@@ -18,9 +18,10 @@ const (
 	doubtBound   = 2 * time.Second        // for a client's first sign of life, before its id is claimed all the same
 	coverBound   = 3 * time.Second        // for results of what a worker has received from a gateway that yields
 	inboxRoom    = 512                    // messages that wait for the session's loop; beyond it the results are read from the store
-	beatEvery    = time.Second            // a quiet gateway repeats its last number
+	beatEvery    = time.Second            // a quiet gateway repeats its last number until that is acknowledged
+	calmBeat     = 4 * time.Second        // and then more rarely, at least thrice before its worker gives it up
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
-	silenceBound = 3 * time.Second        // a worker that says nothing for so long is replaced
+	silenceBound = 3 * time.Second        // a worker that owes an answer for so long is replaced
 	resultLag    = 300 * time.Millisecond // a stored result that has not come by then is read from the store
 	maxMoves     = 8                      // moves within moveSpan, beyond which no worker seems able
 	moveSpan     = 30 * time.Second
@@ -107,9 +108,9 @@ type session struct {
 	reason   string // of the session's end, for the log
 	leaveAt  uint64 // last number when leave began
 	clock    clocks
-	heard    time.Time // the owner's last sign of life
+	asked    time.Time // since when the owner owes an answer; zero: it owes none
 	connects uint64    // how often this gateway had lost the bus by then
-	sent     time.Time
+	sent     time.Time // when the owner was last told something
 
 	before    map[uint32]uint64 // frames numbered before this gateway, by source
 	announced announced
@@ -201,11 +202,11 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
 	defer s.unwatch()
-	s.heard = time.Now()
-	s.clock.idle = s.heard.Add(s.idle)
-	s.clock.length = s.heard.Add(s.srv.cfg.MaxLength)
+	now := time.Now()
+	s.clock.idle = now.Add(s.idle)
+	s.clock.length = now.Add(s.srv.cfg.MaxLength)
 	if s.given {
-		s.clock.doubt = s.heard.Add(doubtBound)
+		s.clock.doubt = now.Add(doubtBound)
 	} else {
 		s.startClaim(ctx, subjects.ReasonOpen)
 	}

@@ -17,12 +17,12 @@ import (
 
 const (
 	frameRoom    = 1024                   // messages that wait for the session, beyond it they are dropped and asked for again
-	ackEvery     = 32                     // numbers received without an acknowledgement
-	ackWait      = 200 * time.Millisecond // and how long one may be owed
+	ackEvery     = 64                     // numbers received without an acknowledgement
+	ackWait      = 750 * time.Millisecond // and how long one may be owed: a gateway asks after a second
+	aliveEvery   = 200 * time.Millisecond // while the log is read the gateway hears so often that this worker lives
 	nakWait      = 100 * time.Millisecond // a hole is reported at once and again after this, rising
 	nakMax       = time.Second
 	readyWait    = 250 * time.Millisecond // ready is repeated until announce comes
-	gatewayQuiet = 3 * time.Second        // a gateway repeats itself every second
 	releaseEvery = time.Second
 )
 
