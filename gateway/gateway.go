@@ -319,28 +319,3 @@ func (s *session) contain() {
 		s.close(endInternal)
 	}
 }
-
-// read turns the client's messages into events until the connection or the session
-// ends. What must be answered at once goes straight to the outbox.
-func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
-	emit := func(ev dialect.Event) {
-		if ev.Kind == dialect.Reply {
-			if err := s.out.push(message{data: ev.Payload}); err != nil {
-				s.out.cut(endSlow)
-			}
-			return
-		}
-		s.mail.put(ev)
-	}
-	// A context that can end costs an allocation and a callback for each message.
-	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
-	forever := context.WithoutCancel(ctx)
-	for {
-		kind, data, err := conn.Read(forever)
-		if err != nil {
-			return err
-		}
-		s.spoke.Store(time.Now().UnixNano())
-		s.conv.Decode(kind, data, emit)
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,8 +32,13 @@ const (
 )
 
 // session is one client's connection to one session: the sender of its audio and the
-// reader of its results. One goroutine, run, owns everything but the channels.
+// reader of its results. Whoever holds turn owns everything but the channels and atomics:
+// one goroutine, run, and for a moment the socket's reader, see direct.
 type session struct {
+	turn  sync.Mutex
+	timer *time.Timer // strikes at armed
+	armed time.Time   // zero: it has struck
+
 	srv   *Server
 	id    subjects.SessionID
 	given bool
@@ -216,47 +222,56 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 // loop takes what comes, one thing at a time, until the session is done here.
 func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 	ponged := s.ponged
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	armed := time.Time{}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.timer = time.NewTimer(0)
+	defer s.timer.Stop()
 	for s.phase != done {
-		if next := s.clock.next(); armed.IsZero() || next.Before(armed) {
-			armed = next
-			timer.Reset(time.Until(next))
-		}
+		s.arm()
+		s.turn.Unlock()
+		var do func()
 		select {
 		case <-ctx.Done():
+		case <-stop:
+			stop, do = nil, func() { s.stop(time.Now()) }
+		case <-ponged:
+			ponged, do = nil, func() { s.present(ctx) }
+		case <-s.mail.wake:
+			do = func() {
+				s.present(ctx)
+				s.received()
+			}
+		case err := <-s.hungup:
+			do = func() { s.hangup(ctx, err) }
+		case err := <-s.wrote:
+			do = func() { s.writerEnded(err) }
+		case m := <-s.inbox:
+			do = func() { s.fromWorker(ctx, m) }
+		case c := <-s.claims:
+			do = func() { s.claimResult(ctx, c) }
+		case subject := <-s.gone:
+			do = func() { s.workerGone(ctx, subject) }
+		case r := <-s.repairs:
+			do = func() { s.repaired(ctx, r) }
+		case l := <-s.lives:
+			do = func() { s.resumeFrom(ctx, l) }
+		case <-s.deleted:
+			do = func() { s.close(s.closing) }
+		case <-s.timer.C:
+			do = func() {
+				s.armed = time.Time{}
+				s.tick(ctx, time.Now())
+			}
+		}
+		s.turn.Lock()
+		if do == nil {
 			s.close(endMoving)
 			return context.Cause(ctx)
-		case <-stop:
-			stop = nil
-			s.stop(time.Now())
-		case <-ponged:
-			ponged = nil
-			s.present(ctx)
-		case <-s.mail.wake:
-			s.present(ctx)
-			s.received()
-		case err := <-s.hungup:
-			s.hangup(ctx, err)
-		case err := <-s.wrote:
-			s.writerEnded(err)
-		case m := <-s.inbox:
-			s.fromWorker(ctx, m)
-		case c := <-s.claims:
-			s.claimResult(ctx, c)
-		case subject := <-s.gone:
-			s.workerGone(ctx, subject)
-		case r := <-s.repairs:
-			s.repaired(ctx, r)
-		case l := <-s.lives:
-			s.resumeFrom(ctx, l)
-		case <-s.deleted:
-			s.close(s.closing)
-		case <-timer.C:
-			armed = time.Time{}
-			s.tick(ctx, time.Now())
 		}
+		if s.phase == done { // the socket's reader has closed it meanwhile
+			break
+		}
+		do()
 		switch {
 		case s.yielding:
 			s.yielded()
@@ -265,6 +280,14 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 		}
 	}
 	return nil
+}
+
+// arm sets the timer to the next moment at which there is something to do.
+func (s *session) arm() {
+	if next := s.clock.next(); s.armed.IsZero() || next.Before(s.armed) {
+		s.armed = next
+		s.timer.Reset(time.Until(next))
+	}
 }
 
 // end numbers the session's last message, or holds it until the count is known. Its
