@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -8,6 +9,9 @@ import (
 
 	"stenobus/gateway/dialect"
 )
+
+// maxSpare is how much memory a connection keeps for its next message, bytes.
+const maxSpare = 16 << 10
 
 // read turns the client's messages into events until the connection or the session
 // ends. What must be answered at once goes straight to the outbox.
@@ -25,8 +29,9 @@ func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
 	// A context that can end costs an allocation and a callback for each message.
 	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
 	forever := context.WithoutCancel(ctx)
+	var buf bytes.Buffer
 	for {
-		kind, data, err := conn.Read(forever)
+		kind, data, err := next(forever, conn, &buf)
 		if err != nil {
 			return err
 		}
@@ -40,6 +45,22 @@ func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
 		clear(events)
 		events = events[:0]
 	}
+}
+
+// next reads one message into buf.
+func next(ctx context.Context, conn *websocket.Conn, buf *bytes.Buffer) (websocket.MessageType, []byte, error) {
+	kind, r, err := conn.Reader(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	if buf.Cap() > maxSpare {
+		*buf = bytes.Buffer{}
+	}
+	buf.Reset()
+	if _, err := buf.ReadFrom(r); err != nil {
+		return 0, nil, err
+	}
+	return kind, buf.Bytes(), nil
 }
 
 // direct takes events at once, in the loop's stead, where the session streams and the loop

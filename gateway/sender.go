@@ -43,6 +43,8 @@ type sender struct {
 	acked uint64 // all up to here received by the present owner
 	again []span // ranges asked for again, before next
 
+	infos []subjects.FrameInfo // of the message made last
+
 	sources  map[uint32]subjects.Source // state of live sources just before base
 	covered  map[uint32]uint64          // by source, from stored results
 	accepted map[uint32]uint64          // frames numbered, by source

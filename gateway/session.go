@@ -72,6 +72,7 @@ type session struct {
 	// The ownership.
 	stamp    subjects.Stamp
 	subject  string // where frames go
+	writer   subjects.Writer
 	nonce    string
 	worker   string
 	probe    string

@@ -344,7 +344,7 @@ func (s *session) onlyFresh() bool {
 
 func (s *session) publish(e subjects.Envelope, payload []byte) {
 	e.Stamp = s.stamp
-	if err := s.srv.nc.PublishMsg(e.Msg(s.subject, payload)); err != nil {
+	if err := s.srv.nc.PublishMsg(s.writer.Msg(&e, s.subject, payload)); err != nil {
 		s.srv.metrics.unsent.Inc() // the owner reports the hole once the bus is back
 		return
 	}

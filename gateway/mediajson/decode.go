@@ -17,6 +17,7 @@ type reader struct {
 	format  dialect.Format // of tags that never sent a start
 	resumes bool           // the client comes back to a session that knows its tags
 	tags    map[string]*tag
+	room    block
 
 	pending  []dialect.Event // said before the first message's events
 	diarized bool            // the URL asked for it
