@@ -112,6 +112,7 @@ func (g *Server) refuse(w http.ResponseWriter, render func(dialect.Refusal, http
 // elsewhere answers at paths that no dialect has: / says what there is, to programs in
 // text and to people with a page.
 func (g *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Connection", "close") // a stranger keeps no socket
 	switch {
 	case r.URL.Path == "/" && !isUpgrade(r):
 		w.Header().Set("Vary", "Accept")

@@ -31,6 +31,8 @@ type doorFlags struct {
 	TLSKey        string        `name:"tls-key" help:"File with the key of --tls-cert." placeholder:"FILE" group:"Clients"`
 	HeaderTimeout time.Duration `help:"How long a client may take for the header of its request, TLS included." default:"10s" group:"Clients"`
 	HeaderBytes   int           `name:"max-header-bytes" help:"Largest header of a request in bytes." default:"16384" group:"Clients"`
+	MaxWaiting    int           `help:"Connections that may be open with no request under way; beyond it the one that waits longest is closed." default:"4096" group:"Clients"`
+	MaxWaitingOne int           `name:"max-waiting-address" help:"The same of one address." default:"2048" group:"Clients"`
 }
 
 // Validate is called by the parser.
@@ -47,6 +49,8 @@ func (f *doorFlags) Validate() error {
 		return errors.New("--header-timeout is out of range: want 100ms to 1m")
 	case f.HeaderBytes < 1<<10 || f.HeaderBytes > 1<<20:
 		return errors.New("--max-header-bytes is out of range: want 1024 to 1048576")
+	case f.MaxWaiting < 1 || f.MaxWaitingOne < 1:
+		return errors.New("--max-waiting and --max-waiting-address are out of range: want 1 and more")
 	}
 	return nil
 }
@@ -82,8 +86,15 @@ func (f *doorFlags) open(l net.Listener, byProxy bool, principalFlag string, reg
 	if err != nil {
 		return nil, err
 	}
+	conns, err := front.NewMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
 	d := plainDoor(l)
-	d.limits = front.Limits{HeaderWait: f.HeaderTimeout, HeaderBytes: f.HeaderBytes}
+	d.limits = front.Limits{
+		HeaderWait: f.HeaderTimeout, HeaderBytes: f.HeaderBytes,
+		Waiting: f.MaxWaiting, WaitingEach: f.MaxWaitingOne, Metrics: conns,
+	}
 	if err := d.authenticate(f, files, reg, log); err != nil {
 		return nil, usageError("%w", err)
 	}

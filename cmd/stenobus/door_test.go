@@ -116,6 +116,7 @@ func TestNobodyIsLetInByAccident(t *testing.T) {
 		"keys and a proxy":    {[]string{"gateway", "--listen", "127.0.0.1:0", "--auth-keys", keys, "--principal-header", "X-User"}, []string{"Auth and PrincipalHeader"}},
 		"header time":         {[]string{"gateway", "--header-timeout", "1h"}, []string{"--header-timeout", "100ms to 1m"}},
 		"header bytes":        {[]string{"gateway", "--max-header-bytes", "10"}, []string{"--max-header-bytes", "1024"}},
+		"nobody may wait":     {[]string{"gateway", "--max-waiting", "0"}, []string{"--max-waiting", "1 and more"}},
 		"key file":            {[]string{"send", "--key-file", "nowhere", text}, []string{"--key-file", "nowhere"}},
 		"empty key":           {[]string{"send", "--key-file", keys, text}, []string{"--key-file", "is empty"}},
 		"no CA":               {[]string{"send", "--ca", text, text}, []string{"--ca", text, "no certificate"}},
