@@ -61,7 +61,8 @@ type door struct {
 	scheme   string             // of HTTP
 	auth     auth.Authenticator // nil: nobody is asked
 	limits   front.Limits
-	keepers  []part // what keeps files and keys new
+	ready    func(context.Context) error // tells why nobody can come in, if so; nil: there is nothing to wait for
+	keepers  []part                      // what keeps files and keys new
 }
 
 // plainDoor is one without TLS and authentication, nil where there is no listener.
@@ -171,7 +172,11 @@ func (d *door) tokenKeys(f *doorFlags, files *reload.Metrics, reg prometheus.Reg
 		if err != nil {
 			return nil, fmt.Errorf("--jwks-url: %w", err)
 		}
+		if len(f.JWTAudience) == 0 {
+			log.Warn("tokens of this issuer are good here whatever service they were made for: --jwks-url without --jwt-audience")
+		}
 		d.keep("keys of tokens", keys.Run)
+		d.ready = keys.Ready
 		return keys, nil
 	case f.JWTKey != "":
 		open, flag, path = auth.OpenPublic, "--jwt-key", f.JWTKey
