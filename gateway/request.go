@@ -41,9 +41,9 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	if refusal != nil {
 		return nil, none, refusal
 	}
-	if !isUpgrade(r) { // after the credentials: a web page, that is not told why a socket was refused, asks so
-		w.Header().Set("Upgrade", "websocket")
-		return nil, none, &dialect.Refusal{Status: http.StatusUpgradeRequired, Code: refusedUpgrade, Text: "Upgrade Required: Expected WebSocket connection"}
+	// After the credentials: a web page, that is not told why a socket was refused, asks so.
+	if refusal := handshake(r, w.Header()); refusal != nil {
+		return nil, none, refusal
 	}
 	conv, req, refusal := d.Open(withoutSecret(r))
 	if refusal != nil {
@@ -83,10 +83,6 @@ func notOpen() *dialect.Refusal {
 		Status: http.StatusServiceUnavailable, Code: refusedNotReady, RetryAfter: time.Second,
 		Text: "gateway is not accepting sessions: try another",
 	}
-}
-
-func isUpgrade(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
 // refuse answers a request that becomes no session.
