@@ -23,10 +23,9 @@ demo: install build ## Install what is missing, build, and read what was spoken 
 test: install ## Run every test with the race detector
 	$(GO) test -race -shuffle=on -timeout 5m ./...
 
-bench: build ## Measure what the whole path costs on this machine, beside a bare pipe
-	$(GO) test -run '^$$' -bench . -benchtime 200ms ./...
-	bin/stenobus bench
-	bin/stenobus bench --share 60ms
+bench: build ## Measure each hot function, and everything that has a budget beside it
+	$(GO) test -run '^$$' -bench . -benchtime 200ms -benchmem ./...
+	bin/stenobus bench budgets
 
 soak: ## Run 10,000 short sessions, and 10,000 strangers against 200 sessions: nothing is lost or left
 	STENOBUS_SOAK=10000 STENOBUS_STRANGERS=10000 $(GO) test -run 'TestSoak|TestStrangers' -v -timeout 15m ./cmd/stenobus/systemtest

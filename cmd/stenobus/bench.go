@@ -4,32 +4,91 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"net/url"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
 	"stenobus/cmd/stenobus/internal/bench"
-	"stenobus/cmd/stenobus/internal/busserver"
 )
 
+// benchCmd measures. Without a subcommand it measures the path.
 type benchCmd struct {
+	Run     benchRunCmd     `cmd:"" default:"withargs" help:"Measure what the whole path costs beside a bare pipe, and how long it takes."`
+	Pipe    benchPipeCmd    `cmd:"" help:"Measure the bare pipe alone."`
+	Budgets benchBudgetsCmd `cmd:"" help:"Measure everything that has a budget and print figure and budget side by side."`
+}
+
+// loadFlags say what the clients of a benchmark do.
+type loadFlags struct {
 	Sessions   int           `help:"Sessions at once." default:"100"`
 	Sources    int           `help:"Speakers of each session." default:"1"`
-	Rate       float64       `help:"Frames a second of each speaker." default:"50" placeholder:"HZ"`
+	Rate       float64       `help:"Frames a second of each speaker; 0: sessions are open and silent." default:"50" placeholder:"HZ"`
 	Duration   time.Duration `help:"How long to measure, when all sessions are open." default:"10s"`
 	Ramp       time.Duration `help:"Over which time sessions open, and end." default:"2s"`
+	PingEvery  time.Duration `help:"How often each session sends a ping." default:"1s"`
 	FrameBytes int           `help:"Bytes of a frame." default:"120"`
-	Share      time.Duration `help:"How long a frame waits for others to share its message." default:"0s"`
-	Interims   bool          `help:"Ask for interims too."`
-	AudioLog   bool          `help:"Keep the audio log, to see what it costs."`
 	JSON       bool          `name:"json" help:"Print one JSON object, with units in its names."`
 	Runs       int           `help:"Measure so often and print the medians." default:"1"`
 }
 
-func (*benchCmd) Help() string {
-	return `It starts two deployments of this program on loopback, one after the other, and puts the same load on both: "stenobus up --engine tally", which is the whole path, and the bare pipe, the least that any such path must do (read a WebSocket message, publish it on core NATS once, count it in one subscriber). Only ratios of one run say something: machines differ.
+// check is called by the parser, through Validate of the commands.
+func (f *loadFlags) check() error {
+	return firstOutOfRange([]bounded{
+		{"--sessions", f.Sessions >= 1 && f.Sessions <= 100_000, "1 to 100000"},
+		{"--sources", f.Sources >= 1 && f.Sources <= 4096, "1 to 4096"},
+		{"--rate", f.Rate >= 0 && f.Rate <= 10_000, "0 to 10000"},
+		{"--duration", f.Duration >= 100*time.Millisecond, "100ms or more"},
+		{"--ramp", f.Ramp >= 0, "0s or more"},
+		{"--ping-every", f.PingEvery >= 10*time.Millisecond, "10ms or more"},
+		{"--frame-bytes", f.FrameBytes >= 1 && f.FrameBytes <= 64<<10, "1 to 65536"},
+		{"--runs", f.Runs >= 1, "1 or more"},
+	})
+}
+
+// bounded is a flag and what it may be.
+type bounded struct {
+	flag string
+	ok   bool
+	want string
+}
+
+func firstOutOfRange(all []bounded) error {
+	for _, n := range all {
+		if !n.ok {
+			return fmt.Errorf("%s is out of range: want %s", n.flag, n.want)
+		}
+	}
+	return nil
+}
+
+func (f *loadFlags) config() bench.Config {
+	return bench.Config{
+		Load: bench.LoadConfig{
+			Sessions: f.Sessions, Sources: f.Sources, Rate: f.Rate, Ramp: f.Ramp, PingEvery: f.PingEvery, FrameBytes: f.FrameBytes,
+		},
+		Duration: f.Duration, Runs: f.Runs,
+	}
+}
+
+// benchRunCmd measures the path.
+type benchRunCmd struct {
+	loadFlags
+	Share       time.Duration  `help:"How long a frame waits for others to share its message."`
+	Interims    bool           `help:"Ask for interims too."`
+	AudioLog    bool           `help:"Keep the audio log, to see what it costs."`
+	Dispatchers int            `help:"Dispatchers to start." default:"1"`
+	Workers     int            `help:"Workers to start." default:"1"`
+	NoPipe      bool           `help:"Leave the bare pipe out."`
+	URL         string         `name:"url" help:"Measure the server there instead of one of its own; a worker with the engine tally must be behind it." placeholder:"WS://..."`
+	Foreign     bool           `help:"The server of --url is another program that speaks the same protocol: it does not tell which frames its results cover."`
+	PID         map[string]int `name:"pid" help:"Processes of --url whose CPU and memory count, by name." placeholder:"NAME=PID;..."`
+	FindLimit   bool           `help:"Search for the most sessions whose frames (with --foreign: pings) stay below --limit."`
+	Limit       time.Duration  `help:"Bound of --find-limit on the 99th percentile." default:"10ms"`
+}
+
+func (*benchRunCmd) Help() string {
+	return `It starts a deployment of this program on loopback, each role in a process of its own (bus, dispatcher, worker with the engine tally, gateway), puts a load on it, and does the same with the bare pipe, the least that any such path must do: read a WebSocket message, publish it on core NATS once, count it in one subscriber. Only ratios of one run say something: machines differ.
 
 Clients send by the clock, however the server fares, and latencies count from the time at which something was due. Clients and server share this machine: a load that keeps it busy measures little else. Every frame must be covered by exactly one final, with the bytes that were sent, or the exit code is 1.
 
@@ -39,90 +98,98 @@ Examples:
     stenobus bench --share 60ms --runs 3
     stenobus bench --audio-log --runs 3
     stenobus bench --sessions 10 --sources 20 --json | jq .path_to_pipe_ratio
+    stenobus bench --sessions 5000 --rate 0 --ping-every 10s --ramp 10s
+    stenobus bench --find-limit --limit 10ms
+    stenobus bench --url ws://127.0.0.1:8080/transcribe --pid gateway=4711
+    stenobus bench --url ws://127.0.0.1:3000/transcribe --foreign --pid node=4712
 `
 }
 
 // Validate is called by the parser.
-func (c *benchCmd) Validate() error {
-	for _, n := range []struct {
-		flag string
-		ok   bool
-		want string
-	}{
-		{"--sessions", c.Sessions >= 1 && c.Sessions <= 100_000, "1 to 100000"},
-		{"--sources", c.Sources >= 1 && c.Sources <= 4096, "1 to 4096"},
-		{"--rate", c.Rate > 0 && c.Rate <= 10_000, "above 0, at most 10000"},
-		{"--duration", c.Duration >= 100*time.Millisecond, "100ms or more"},
-		{"--ramp", c.Ramp >= 0, "0s or more"},
-		{"--frame-bytes", c.FrameBytes >= 1 && c.FrameBytes <= 64<<10, "1 to 65536"},
+func (c *benchRunCmd) Validate() error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if err := firstOutOfRange([]bounded{
 		{"--share", c.Share >= 0 && c.Share <= time.Second, "0s to 1s"},
-		{"--runs", c.Runs >= 1, "1 or more"},
-	} {
-		if !n.ok {
-			return fmt.Errorf("%s is out of range: want %s", n.flag, n.want)
+		{"--dispatchers", c.Dispatchers >= 1 && c.Dispatchers <= 16, "1 to 16"},
+		{"--workers", c.Workers >= 1 && c.Workers <= 16, "1 to 16"},
+		{"--limit", c.Limit > 0, "above 0s"},
+	}); err != nil {
+		return err
+	}
+	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "") {
+		return errors.New("--url: not the address of a WebSocket, want ws://host:port/path or wss://host:port/path")
+	}
+	if c.URL == "" && (c.Foreign || len(c.PID) > 0) {
+		return errors.New("--foreign and --pid are about the server of --url, which is missing")
+	}
+	for name, pid := range c.PID {
+		if pid <= 0 {
+			return fmt.Errorf("--pid: %s=%d is no process", name, pid)
 		}
 	}
 	return nil
 }
 
-func (c *benchCmd) Run(p *program) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+func (c *benchRunCmd) Run(p *program) error {
+	cfg := c.config()
+	cfg.Load.Interims, cfg.Load.Foreign = c.Interims, c.Foreign
+	cfg.URL, cfg.PIDs, cfg.NoPipe = c.URL, c.PID, c.NoPipe
+	cfg.Deployment = bench.Deployment{
+		Dispatchers: c.Dispatchers, Workers: c.Workers, Share: c.Share, AudioLog: c.AudioLog, Interims: c.Interims,
 	}
-	show := &benchProgress{w: p.stderr, screen: newScreen(p.stderr)}
-	r, err := bench.Run(p.ctx, bench.Config{
-		Load: bench.LoadConfig{
-			Sessions: c.Sessions, Sources: c.Sources, Rate: c.Rate, Ramp: c.Ramp,
-			FrameBytes: c.FrameBytes, Interims: c.Interims,
-		},
-		Duration: c.Duration, Share: c.Share, Runs: c.Runs,
-		Program: self, Path: c.upArgs(), Pipe: []string{"bench-pipe"},
-		Stderr: show, Progress: show.progress,
-	})
+	if c.FindLimit {
+		return measure(p, c.JSON, func(cfg bench.Config) (bench.Result, error) { return bench.FindLimit(p.ctx, cfg, c.Limit) }, cfg)
+	}
+	return measure(p, c.JSON, func(cfg bench.Config) (bench.Result, error) { return bench.Run(p.ctx, cfg) }, cfg)
+}
+
+// measure shows where a benchmark stands and prints its result, also where something
+// went wrong.
+func measure(p *program, asJSON bool, run func(bench.Config) (bench.Result, error), cfg bench.Config) error {
+	show, err := showBench(p, &cfg)
+	if err != nil {
+		return err
+	}
+	r, err := run(cfg)
 	show.done()
 	if p.ctx.Err() != nil {
 		return err
 	}
-	return errors.Join(c.print(p.stdout, r), err, verdict(r))
+	if asJSON {
+		err = errors.Join(json.NewEncoder(p.stdout).Encode(r), err)
+	} else {
+		err = errors.Join(r.Table(p.stdout), err)
+	}
+	return errors.Join(err, verdict(&r))
 }
 
-// upArgs give "up" room for the load and leave the rest at its defaults.
-func (c *benchCmd) upArgs() []string {
-	args := []string{
-		"up", "--engine", "tally", "--log-level", "warn", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
-		"--worker-slots", strconv.Itoa(max(c.Sessions, 100)),
-		"--gateway-max-sessions", strconv.Itoa(max(c.Sessions, 10_000)),
-		"--gateway-max-sources", strconv.Itoa(max(c.Sources, 256)),
-		"--gateway-share", c.Share.String(),
-	}
-	if c.AudioLog {
-		args = append(args, "--audio-log")
-	}
-	return args
-}
-
-func (c *benchCmd) print(w io.Writer, r bench.Result) error {
-	if !c.JSON {
-		return r.Table(w)
-	}
-	return json.NewEncoder(w).Encode(r)
-}
-
-func verdict(r bench.Result) error {
+func verdict(r *bench.Result) error {
 	if r.OK() {
 		return nil
 	}
-	return fmt.Errorf("%d frames were lost and %d doubled", r.Lost, r.Doubled)
+	return fmt.Errorf("%d frames were lost, %d doubled, and %d sessions failed", r.Lost, r.Doubled, r.Failed)
 }
 
 // benchProgress shows where a benchmark stands, and what its children log. Both come
 // from goroutines of their own.
 type benchProgress struct {
 	mu     sync.Mutex // guards what follows
-	w      io.Writer
+	p      *program
 	screen *screen
 	phase  string
+}
+
+// showBench fills in what a benchmark of this program needs.
+func showBench(p *program, cfg *bench.Config) (*benchProgress, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	show := &benchProgress{p: p, screen: newScreen(p.stderr)}
+	cfg.Deployment.Program, cfg.Deployment.Log, cfg.Progress = self, show, show.progress
+	return show, nil
 }
 
 // progress shows each second on a terminal, elsewhere each phase.
@@ -130,7 +197,7 @@ func (b *benchProgress) progress(phase, detail string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.screen.live() && phase != b.phase {
-		fmt.Fprintln(b.w, "bench: "+phase)
+		fmt.Fprintln(b.p.stderr, "bench: "+phase)
 	}
 	b.phase = phase
 	b.screen.show(phase+": ", detail)
@@ -141,50 +208,11 @@ func (b *benchProgress) Write(text []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.screen.clear()
-	return b.w.Write(text)
+	return b.p.stderr.Write(text)
 }
 
 func (b *benchProgress) done() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.screen.clear()
-}
-
-// benchPipeCmd is what the whole path is measured by. "bench" starts it.
-type benchPipeCmd struct {
-	Data string `help:"Directory of the embedded NATS server." required:"" placeholder:"DIR"`
-}
-
-func (c *benchPipeCmd) Run(p *program) error {
-	l, err := listen("--listen", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	bus, err := busserver.Start(p.ctx, busserver.Config{Listen: "127.0.0.1:0", Dir: c.Data, Log: p.log})
-	if err != nil {
-		return err
-	}
-	serve := func() error {
-		// Two connections, as a gateway and a worker have.
-		pub, err := (&natsAuthFlags{}).dialInside(p, "bench publisher", bus)
-		if err != nil {
-			return err
-		}
-		defer pub.close()
-		sub, err := (&natsAuthFlags{}).dialInside(p, "bench subscriber", bus)
-		if err != nil {
-			return err
-		}
-		defer sub.close()
-		pipe, err := bench.NewPipe(p.ctx, pub.Conn, sub.Conn)
-		if err != nil {
-			return err
-		}
-		return runParts(p.ctx, p.log, func() error {
-			_, err := fmt.Fprintf(p.stdout, "stenobus bench-pipe is ready: ws://%s/\n", l.Addr())
-			return err
-		}, httpPart(plainDoor(l), pipe.Handler(p.ctx), p.log))
-	}
-	return errors.Join(serve(), bus.Stop())
 }

@@ -25,8 +25,8 @@ func init() {
 	}
 }
 
-// measure runs bench for a moment.
-func measure(t *testing.T, ctx context.Context, args ...string) outcome {
+// benchmark runs bench for a moment.
+func benchmark(t *testing.T, ctx context.Context, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr safeBuffer
 	code := run(ctx, append([]string{
@@ -42,7 +42,7 @@ func TestBench(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := measure(t, t.Context(), append(args, "--json")...)
+			o := benchmark(t, t.Context(), append(args, "--json")...)
 			o.check(t, exitOK, "bare pipe", "whole path")
 			var r bench.Result
 			d := json.NewDecoder(strings.NewReader(o.stdout))
@@ -50,7 +50,12 @@ func TestBench(t *testing.T) {
 			if err := d.Decode(&r); err != nil {
 				t.Fatalf("%v\n%s", err, o.stdout)
 			}
-			if !r.OK() || r.Sessions != 3 || r.Sources != 2 || r.Runs != 1 || r.FramesPerS <= 0 || r.ReadyP99 <= 0 || r.PingP99 <= 0 {
+			for _, role := range []string{"gateway", "bus", "dispatcher", "worker", "client"} {
+				if _, ok := r.CPU[role]; !ok {
+					t.Errorf("no figure of the %s", role)
+				}
+			}
+			if !r.OK() || r.Sessions != 3 || r.Sources != 2 || r.Runs != 1 || r.FramesPerS <= 0 || r.ClaimP99 <= 0 || r.FrameP99 <= 0 || r.PingP99 <= 0 {
 				t.Errorf("result %+v", r)
 			}
 		})
@@ -59,7 +64,7 @@ func TestBench(t *testing.T) {
 
 func TestBenchTable(t *testing.T) {
 	t.Parallel()
-	measure(t, t.Context(), "--runs", "2").
+	benchmark(t, t.Context(), "--runs", "2").
 		check(t, exitOK, "path : pipe", "last frame to final, ms", "lost 0, doubled 0", "whole path, run 2 of 2")
 }
 
@@ -84,8 +89,36 @@ func TestBenchIsInterrupted(t *testing.T) {
 func TestBenchUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"--sessions", "0"}, {"--sources", "0"}, {"--rate", "0"}, {"--duration", "1ms"}, {"--frame-bytes", "0"}, {"--share", "2s"}, {"--runs", "0"},
+		{"--sessions", "0"}, {"--sources", "0"}, {"--rate=-1"}, {"--duration", "1ms"}, {"--frame-bytes", "0"}, {"--share", "2s"}, {"--runs", "0"},
 	} {
-		invoke(t, append([]string{"bench"}, args...)...).check(t, exitUsage, args[0], "out of range")
+		invoke(t, append([]string{"bench"}, args...)...).check(t, exitUsage, strings.TrimSuffix(args[0], "=-1"), "out of range")
+	}
+}
+
+func TestBenchPipeAlone(t *testing.T) {
+	t.Parallel()
+	invoke(t, "bench", "pipe", "--sessions", "2", "--duration", "500ms", "--ramp", "50ms").
+		check(t, exitOK, "in a bare pipe", "subscriber", "lost 0")
+}
+
+// The search ends with the most sessions below the bound, or says that there are none.
+func TestBenchFindsALimit(t *testing.T) {
+	t.Parallel()
+	invoke(t, "bench", "--find-limit", "--limit", "1us", "--sessions", "1", "--rate", "200", "--duration", "1s", "--ramp", "50ms").
+		check(t, exitFailure, "not even 1 sessions stay below 1µs (p99 of frames is")
+}
+
+func TestBenchKnowsWhatGoesTogether(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		want string
+		args []string
+	}{
+		{"--foreign and --pid are about the server of --url", []string{"--foreign"}},
+		{"--foreign and --pid are about the server of --url", []string{"--pid", "node=1"}},
+		{"--url: not the address of a WebSocket", []string{"--url", "http://127.0.0.1/"}},
+		{"--pid: node=0 is no process", []string{"--url", "ws://127.0.0.1/", "--pid", "node=0"}},
+	} {
+		invoke(t, append([]string{"bench"}, tc.args...)...).check(t, exitUsage, tc.want)
 	}
 }

@@ -25,6 +25,7 @@ type engineFlags struct {
 	TallyInterim int           `help:"Frames to an interim; below 0: none." default:"10" group:"Engine tally, a measuring instrument"`
 	TallySlow    time.Duration `help:"Time spent on each frame." default:"0s" group:"Engine tally, a measuring instrument"`
 	TallyHold    time.Duration `help:"How long each final is held back." default:"0s" group:"Engine tally, a measuring instrument"`
+	TallyStamp   bool          `help:"Say in each final when its last frame came." group:"Engine tally, a measuring instrument"`
 	TallyFailAt  uint64        `help:"Number of the frame on which a stream fails; 0: none." default:"0" group:"Engine tally, a measuring instrument"`
 	TallyFails   int64         `help:"How often it fails in all; 0: every time." default:"0" group:"Engine tally, a measuring instrument"`
 }
@@ -59,7 +60,7 @@ func newPocketsphinx(f *engineFlags) (worker.Engine, error) {
 
 func newTally(f *engineFlags) (worker.Engine, error) {
 	e, err := tally.New(tally.Config{
-		Every: f.TallyEvery, Interim: f.TallyInterim, Slow: f.TallySlow, Hold: f.TallyHold, FailAt: f.TallyFailAt, Fails: f.TallyFails,
+		Every: f.TallyEvery, Interim: f.TallyInterim, Slow: f.TallySlow, Hold: f.TallyHold, Stamp: f.TallyStamp, FailAt: f.TallyFailAt, Fails: f.TallyFails,
 	})
 	if err != nil {
 		return nil, usageError("%w", err)

@@ -23,6 +23,7 @@ type Config struct {
 	Interim int           // frames to an interim; 0: 10; below 0: none
 	Slow    time.Duration // time spent on each frame
 	Hold    time.Duration // how long each final is held back after its last frame
+	Stamp   bool          // say when the last frame came
 	FailAt  uint64        // number of the frame on which a stream fails; 0: none
 	Fails   int64         // how often it does so in all; 0: every time
 }
@@ -90,6 +91,9 @@ func (s *stream) Write(ctx context.Context, a worker.Audio) error {
 		}
 	}
 	s.count.add(a)
+	if cfg.Stamp {
+		s.count.at = time.Now()
+	}
 	switch {
 	case s.count.frames >= cfg.Every:
 		s.final()
@@ -173,6 +177,7 @@ type count struct {
 	frames      int
 	sum         hash.Hash64
 	audio       []Run
+	at          time.Time // when the last frame came; zero: nobody asked
 }
 
 func newCount() *count { return &count{sum: fnv.New64a()} }
@@ -215,11 +220,14 @@ func (c *count) String() string {
 	if ranges != "" {
 		ranges += ","
 	}
-	text := fmt.Sprintf("frames %s count %d fnv1a %016x", ranges+rangeText(c.begin, c.last), c.frames, c.sum.Sum64())
-	if len(c.audio) == 0 {
-		return text
+	text := fmt.Appendf(nil, "frames %s count %d fnv1a %016x", ranges+rangeText(c.begin, c.last), c.frames, c.sum.Sum64())
+	if len(c.audio) > 0 {
+		text = appendRuns(append(text, " audio "...), c.audio)
 	}
-	return string(appendRuns([]byte(text+" audio "), c.audio))
+	if !c.at.IsZero() {
+		text = strconv.AppendInt(append(text, " at "...), c.at.UnixMicro(), 10)
+	}
+	return string(text)
 }
 
 func rangeText(a, b uint64) string {

@@ -18,15 +18,15 @@ type book struct {
 	damaged uint64 // frames of finals whose words do not fit what was sent
 }
 
-// enter takes the text of a final and returns the last frame that it covers.
-func (b *book) enter(tag, text string) (last uint64, err error) {
+// enter takes the text of a final and returns what it states.
+func (b *book) enter(tag, text string) (tally.Statement, error) {
 	st, err := tally.Parse(text)
 	if err != nil {
-		return 0, err
+		return st, err
 	}
 	if err := b.check(tag, st); err != nil {
 		b.damaged += uint64(st.Count)
-		return 0, err
+		return st, err
 	}
 	for _, n := range st.Frames {
 		for uint64(len(b.covered)) < n {
@@ -37,7 +37,7 @@ func (b *book) enter(tag, text string) (last uint64, err error) {
 		}
 		b.covered[n-1] = min(b.covered[n-1]+1, 2)
 	}
-	return st.Frames[len(st.Frames)-1], nil
+	return st, nil
 }
 
 // check finds frames of another source or session, and frames that were changed.

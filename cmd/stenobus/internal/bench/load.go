@@ -15,16 +15,18 @@ const byeWait = 60 * time.Second
 
 var errNoBye = fmt.Errorf("not over %v after its last frame", byeWait)
 
-// LoadConfig says what clients do. All fields but the two flags are needed.
+// LoadConfig says what clients do. All fields but Rate, PingEvery and the flags are needed.
 type LoadConfig struct {
 	URL        string
 	Sessions   int
 	Sources    int           // of each session
-	Rate       float64       // frames a second of each source
+	Rate       float64       // frames a second of each source; 0: they are open and silent
+	PingEvery  time.Duration // of each session; 0: 1 s
 	Ramp       time.Duration // over which sessions open, and end
 	FrameBytes int
 	Interims   bool // ask for them
 	Bare       bool // the server is a Pipe: it says nothing
+	Foreign    bool // the server does not say which frames its results cover, nor when a session is ready
 }
 
 // Load is clients at work, open loop: each sends by the clock, however the server fares.
@@ -37,7 +39,7 @@ type Load struct {
 	begin    time.Time
 	cancel   context.CancelCauseFunc
 	wg       sync.WaitGroup
-	open     chan struct{} // closed when every session has connected, or failed to
+	open     chan struct{} // closed when every session is ready, or failed
 	errs     []error       // by session; read it after wg
 }
 
@@ -50,7 +52,8 @@ type Report struct {
 	Late     uint64 // frames and pings sent late, because this machine was busy or the server did not read
 	Failed   []error
 
-	Ready, Pings, Finals []time.Duration // Pings and Finals of the steady phase alone
+	Ready                   []time.Duration
+	Arrivals, Pings, Finals []time.Duration // of the steady phase alone
 }
 
 // StartLoad opens the sessions. Every StartLoad is followed by one End, which waits for
@@ -76,14 +79,18 @@ func StartLoad(ctx context.Context, cfg LoadConfig) *Load {
 	return l
 }
 
-// Open returns when all sessions are open and the ramp is over.
+// Open returns when all sessions are ready or have failed, and the ramp is over. What is
+// not ready after openWait is not waited for.
 func (l *Load) Open(ctx context.Context) error {
+	late := time.NewTimer(l.cfg.Ramp + openWait)
+	defer late.Stop()
 	select {
 	case <-l.open:
-		return pauseUntil(ctx, l.begin.Add(l.cfg.Ramp))
+	case <-late.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	return pauseUntil(ctx, l.begin.Add(l.cfg.Ramp))
 }
 
 // Sent is the number of frames sent up to now.
@@ -115,15 +122,18 @@ func (r *Report) add(s *session, now, from, to time.Time) {
 	if s.load.cfg.Bare {
 		return
 	}
-	lost, doubled := s.book.close(s.plan.frames)
-	r.Lost += lost
-	r.Doubled += doubled
+	if !s.load.cfg.Foreign {
+		lost, doubled := s.book.close(s.plan.frames)
+		r.Lost += lost
+		r.Doubled += doubled
+	}
 	if s.ready > 0 {
 		r.Ready = append(r.Ready, s.ready)
 	}
 	s.unanswered(now)
 	r.Pings = appendDue(r.Pings, s.pongs, from, to)
 	r.Finals = appendDue(r.Finals, s.finals, from, to)
+	r.Arrivals = appendDue(r.Arrivals, s.arrivals, from, to)
 }
 
 // Wrong sums up what failed; nil if nothing did. Of many errors the first tells enough.

@@ -184,21 +184,66 @@ func TestLoadIsInterrupted(t *testing.T) {
 func TestPipeCountsEveryMessage(t *testing.T) {
 	t.Parallel()
 	bus := subjectstest.NewBus(t)
-	p, err := NewPipe(t.Context(), bus.Dial(), bus.Dial())
+	sub, err := Subscriber(t.Context(), bus.Dial())
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := serve(t, p.Handler(t.Context()))
 	r := smallLoad(t, LoadConfig{
-		URL: url, Sessions: 3, Sources: 2, Rate: 200, Ramp: 30 * time.Millisecond, FrameBytes: 120, Bare: true,
+		URL: serve(t, Publisher(t.Context(), bus.Dial())), Sessions: 3, Sources: 2, Rate: 200, Ramp: 30 * time.Millisecond, FrameBytes: 120, Bare: true,
 	}, 1000)
 	if err := r.Wrong(); err != nil {
 		t.Error(err)
 	}
-	if err := awaitCount(t.Context(), url, r.Messages); err != nil {
+	at := "http" + strings.TrimPrefix(serve(t, sub), "ws")
+	if err := awaitCount(t.Context(), at, r.Messages); err != nil {
 		t.Error(err)
 	}
-	if got := p.count.Load(); got != r.Messages {
-		t.Errorf("the subscriber got %d of %d messages", got, r.Messages)
+	if got, err := count(t.Context(), at); err != nil || got != r.Messages {
+		t.Errorf("the subscriber got %d of %d messages, %v", got, r.Messages, err)
+	}
+}
+
+// Sessions without audio are open, answer pings, and end.
+func TestLoadOfSilentSessions(t *testing.T) {
+	t.Parallel()
+	l := StartLoad(t.Context(), LoadConfig{
+		URL: serve(t, &peer{t: t, audio: newAudio(40)}), Sessions: 3, Sources: 1, PingEvery: 10 * time.Millisecond, Ramp: time.Millisecond, FrameBytes: 40,
+	})
+	if err := l.Open(t.Context()); err != nil {
+		t.Error(err)
+	}
+	subjectstest.Eventually(t, "pings", func() bool { return time.Since(l.begin) > 100*time.Millisecond })
+	r := l.End(l.begin, time.Now())
+	if err := r.Wrong(); err != nil || r.Frames != 0 || len(r.Ready) != 3 || len(r.Pings) == 0 {
+		t.Errorf("%v; frames %d, ready %d, pings %d", err, r.Frames, len(r.Ready), len(r.Pings))
+	}
+}
+
+// foreign is a server that knows nothing of Stenobus: it answers pings and never closes.
+func foreign(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.CloseNow()
+	for {
+		_, b, err := conn.Read(context.Background())
+		if err != nil {
+			return
+		}
+		if id, ok := strings.CutPrefix(string(b), `{"event":"ping",`); ok {
+			_ = conn.Write(context.Background(), websocket.MessageText, []byte(`{"event":"pong",`+id))
+		}
+	}
+}
+
+func TestLoadOnAForeignServer(t *testing.T) {
+	t.Parallel()
+	r := smallLoad(t, LoadConfig{
+		URL: serve(t, http.HandlerFunc(foreign)), Sessions: 2, Sources: 1, Rate: 200, PingEvery: 20 * time.Millisecond,
+		Ramp: time.Millisecond, FrameBytes: 40, Foreign: true,
+	}, 100)
+	if err := r.Wrong(); err != nil || r.Lost != 0 || len(r.Pings) == 0 {
+		t.Errorf("%v; lost %d, pings %d", err, r.Lost, len(r.Pings))
 	}
 }

@@ -2,7 +2,9 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -73,20 +75,20 @@ func TestScheduleIsAbsolute(t *testing.T) {
 		"an hour of odd rates": {30, 7, 210*3600 + 1, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSchedule(begin, tc.rate, tc.sources)
+			s := newSchedule(begin, &LoadConfig{Rate: tc.rate, Sources: tc.sources})
 			if d := s.frame(tc.n).Sub(at(tc.want)).Abs(); d > time.Microsecond {
 				t.Errorf("frame %d is due at %v, want %v", tc.n, s.frame(tc.n).Sub(begin), tc.want)
 			}
 		})
 	}
-	if got := newSchedule(begin, 50, 1).ping(3); !got.Equal(at(3 * time.Second)) {
+	if got := newSchedule(begin, &LoadConfig{Rate: 50, Sources: 1}).ping(3); !got.Equal(at(3 * time.Second)) {
 		t.Errorf("third ping is due at %v", got.Sub(begin))
 	}
 }
 
 func TestPlanInterleaves(t *testing.T) {
 	t.Parallel()
-	p := plan{schedule: newSchedule(time.Unix(0, 0), 4, 1)}
+	p := plan{schedule: newSchedule(time.Unix(0, 0), &LoadConfig{Rate: 4, Sources: 1})}
 	var got []string
 	for range 11 {
 		turn := p.next()
@@ -173,18 +175,85 @@ func TestBook(t *testing.T) {
 
 func TestCombine(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Load: LoadConfig{Sessions: 2, Sources: 3, FrameBytes: 120}, Share: 60 * time.Millisecond}
+	cfg := &Config{Load: LoadConfig{Sessions: 2, Sources: 3, FrameBytes: 120}, Deployment: Deployment{Share: 60 * time.Millisecond}}
 	got := combine(cfg, []Result{
-		{Ratio: 3, FinalP99: 9, Lost: 1, LateSends: 4}, {Ratio: 1, FinalP99: 7}, {Ratio: 2, FinalP99: 8, Doubled: 2, LateSends: 1},
+		{Ratio: 3, Final: Final{FinalP99: 9}, Lost: 1, LateSends: 4, CPU: map[string]float64{"bus": 5}},
+		{Ratio: 1, Final: Final{FinalP99: 7}, CPU: map[string]float64{"bus": 9}},
+		{Ratio: 2, Final: Final{FinalP99: 8}, Doubled: 2, LateSends: 1, CPU: map[string]float64{"bus": 6}},
 	})
 	want := Result{
 		Sessions: 2, Sources: 3, FrameBytes: 120, ShareMS: 60, Runs: 3,
-		Ratio: 2, FinalP99: 8, Lost: 1, Doubled: 2, LateSends: 5,
+		Ratio: 2, Final: Final{FinalP99: 8}, Lost: 1, Doubled: 2, LateSends: 5, CPU: map[string]float64{"bus": 6},
 	}
-	if got != want {
+	for _, m := range want.byProcess() {
+		if *m == nil {
+			*m = map[string]float64{}
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if got.OK() {
 		t.Error("a result with losses is fine")
+	}
+}
+
+func TestNextTry(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ good, bad, want int }{
+		"first was carried": {100, 0, 200}, "first was too much": {0, 100, 0}, "between": {400, 800, 600},
+		"near enough": {770, 800, 0}, "few": {2, 3, 0}, "few and far": {2, 4, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := nextTry(tc.good, tc.bad); got != tc.want {
+				t.Errorf("after %d and %d comes %d, want %d", tc.good, tc.bad, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestTooMuch(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		r       Result
+		foreign bool
+		want    string
+	}{
+		"carried":          {Result{Frame: Frame{FrameP99: 9}}, false, ""},
+		"slow":             {Result{Frame: Frame{FrameP99: 11}}, false, "p99 of frames"},
+		"lost":             {Result{Lost: 1}, false, "1 frames lost, 0"},
+		"failed":           {Result{Failed: 1}, false, "0 frames lost, 0 doubled, 1 sessions failed"},
+		"foreign and slow": {Result{Ping: Ping{PingP99: 11}}, true, "p99 of pings"},
+		"foreign":          {Result{Frame: Frame{FrameP99: 11}, Ping: Ping{PingP99: 9}}, true, ""},
+		"too short":        {Result{}, false, "nothing was measured"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tooMuch(&tc.r, nil, tc.foreign, 10*time.Millisecond); !strings.HasPrefix(got, tc.want) || got == "" != (tc.want == "") {
+				t.Errorf("says %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestBudgetsAreJudged(t *testing.T) {
+	t.Parallel()
+	of := func(v float64) func(*measures) float64 { return func(*measures) float64 { return v } }
+	for name, tc := range map[string]struct {
+		f      figure
+		err    error
+		missed bool
+	}{
+		"within":         {figure{bound: 2, of: of(1.9)}, nil, false},
+		"above":          {figure{bound: 2, of: of(2.1)}, nil, true},
+		"enough":         {figure{bound: 2, least: true, of: of(2)}, nil, false},
+		"not enough":     {figure{bound: 2, least: true, of: of(1.9)}, nil, true},
+		"not measured":   {figure{bound: 2, of: of(0)}, nil, true},
+		"something lost": {figure{bound: 2, of: of(1)}, errors.New("lost"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if b := tc.f.judge(&measures{}, "", tc.err); b.Missed != tc.missed {
+				t.Errorf("budget %+v", b)
+			}
+		})
 	}
 }

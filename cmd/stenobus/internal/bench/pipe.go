@@ -12,41 +12,32 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// The bare pipe: what a WebSocket brings is published on core NATS once, and one plain
+// subscriber counts it. It reads as cheaply as can be, since it is the measure.
 const (
-	readyWait   = 30 * time.Second
-	pipeSubject = "pipe"
-	countPath   = "/count"
+	subscribeWait = 30 * time.Second
+	pipeSubject   = "pipe"
 )
 
-// Pipe is the bare pipe: what a WebSocket brings is published on core NATS once, and
-// one plain subscriber counts it. It reads as cheaply as can be, since it is the measure.
-type Pipe struct {
-	pub   *nats.Conn
-	count atomic.Uint64
-}
-
-// NewPipe subscribes. The subscription ends with its connection.
-func NewPipe(ctx context.Context, pub, sub *nats.Conn) (*Pipe, error) {
-	p := &Pipe{pub: pub}
-	if _, err := sub.Subscribe(pipeSubject, func(*nats.Msg) { p.count.Add(1) }); err != nil {
+// Subscriber is the far end of a pipe. It tells whoever asks how many messages came. The
+// subscription ends with its connection.
+func Subscriber(ctx context.Context, nc *nats.Conn) (http.Handler, error) {
+	count := new(atomic.Uint64)
+	if _, err := nc.Subscribe(pipeSubject, func(*nats.Msg) { count.Add(1) }); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	ctx, cancel := context.WithTimeout(ctx, subscribeWait)
 	defer cancel()
-	if err := sub.FlushWithContext(ctx); err != nil {
+	if err := nc.FlushWithContext(ctx); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
-	return p, nil
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, count.Load()) }), nil
 }
 
-// Handler upgrades to a WebSocket, or tells how many messages the subscriber got. A
-// WebSocket lasts until its client closes it or ctx ends.
-func (p *Pipe) Handler(ctx context.Context) http.Handler {
+// Publisher is the near end of a pipe. A WebSocket lasts until its client closes it or
+// ctx ends.
+func Publisher(ctx context.Context, nc *nats.Conn) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == countPath {
-			fmt.Fprintln(w, p.count.Load())
-			return
-		}
 		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 		if err != nil {
 			return // Accept has answered
@@ -54,13 +45,13 @@ func (p *Pipe) Handler(ctx context.Context) http.Handler {
 		defer conn.CloseNow()
 		conn.SetReadLimit(readLimit)
 		defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
-		p.pass(conn)
+		pass(conn, nc)
 	})
 }
 
 // pass returns when nothing more can be read or published. A context that could end
 // would cost three allocations a message.
-func (p *Pipe) pass(conn *websocket.Conn) {
+func pass(conn *websocket.Conn, nc *nats.Conn) {
 	var buf bytes.Buffer
 	for {
 		_, m, err := conn.Reader(context.Background())
@@ -71,7 +62,7 @@ func (p *Pipe) pass(conn *websocket.Conn) {
 		if _, err := buf.ReadFrom(m); err != nil {
 			return
 		}
-		if err := p.pub.Publish(pipeSubject, buf.Bytes()); err != nil {
+		if err := nc.Publish(pipeSubject, buf.Bytes()); err != nil {
 			return
 		}
 	}

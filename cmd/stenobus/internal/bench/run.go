@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -19,20 +18,21 @@ const (
 	countWait = 5 * time.Second // for the last messages to arrive
 	countPoll = 20 * time.Millisecond
 	showEvery = time.Second
+	openWait  = 30 * time.Second // for workers to be ready for all sessions
 )
 
 // Config of a run. URL and Bare of Load are filled in.
 type Config struct {
-	Load     LoadConfig
-	Duration time.Duration // of the steady phase
-	Share    time.Duration // told in the result
-	Runs     int           // of each kind
+	Load       LoadConfig
+	Duration   time.Duration // of the steady phase
+	Runs       int           // of each kind; 0: 1
+	Deployment Deployment
 
-	Program string   // that is started
-	Path    []string // its arguments for the whole path; --data DIR is added
-	Pipe    []string // likewise for the bare pipe
+	URL  string         // measure the server there; empty: start the deployment
+	PIDs map[string]int // processes of that server whose CPU and memory count, by name
 
-	Stderr   io.Writer                  // takes what the children log
+	NoPath, NoPipe bool // leave one kind out
+
 	Progress func(phase, detail string) // told every second
 }
 
@@ -41,7 +41,7 @@ type Config struct {
 func Run(ctx context.Context, cfg Config) (Result, error) {
 	var all []Result
 	var wrong []error
-	for i := range cfg.Runs {
+	for i := range max(1, cfg.Runs) {
 		r, err := cfg.once(ctx, i)
 		if ctx.Err() != nil {
 			return Result{}, context.Cause(ctx)
@@ -51,20 +51,29 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 		}
 		all = append(all, r)
 	}
-	return combine(cfg, all), errors.Join(wrong...)
+	return combine(&cfg, all), errors.Join(wrong...)
+}
+
+// kind is one of the two things that are measured.
+type kind struct {
+	name  string
+	bare  bool
+	start func(ctx context.Context, dir string) (*site, error)
+	to    *measured
 }
 
 // once measures the path and the pipe; which goes first alternates, so that what drifts
 // on the machine favours none.
 func (c *Config) once(ctx context.Context, run int) (Result, error) {
 	var path, pipe measured
-	kinds := []struct {
-		name string
-		args []string
-		bare bool
-		to   *measured
-	}{{"bare pipe", c.Pipe, true, &pipe}, {"whole path", c.Path, false, &path}}
-	if run%2 == 1 {
+	var kinds []kind
+	if !c.NoPipe {
+		kinds = append(kinds, kind{"bare pipe", true, c.Deployment.startPipe, &pipe})
+	}
+	if !c.NoPath {
+		kinds = append(kinds, kind{"whole path", false, c.startPath, &path})
+	}
+	if run%2 == 1 && len(kinds) == 2 {
 		kinds[0], kinds[1] = kinds[1], kinds[0]
 	}
 	var errs []error
@@ -73,7 +82,7 @@ func (c *Config) once(ctx context.Context, run int) (Result, error) {
 		if c.Runs > 1 {
 			name += fmt.Sprintf(", run %d of %d", run+1, c.Runs)
 		}
-		m, err := c.measure(ctx, name, k.args, k.bare)
+		m, err := c.measure(ctx, name, k)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
@@ -82,67 +91,88 @@ func (c *Config) once(ctx context.Context, run int) (Result, error) {
 		}
 		*k.to = m
 	}
-	return resultOf(c, path, pipe), errors.Join(errs...)
+	return resultOf(c, &path, &pipe), errors.Join(errs...)
+}
+
+func (c *Config) startPath(ctx context.Context, dir string) (*site, error) {
+	if c.URL != "" {
+		return elsewhere(c.URL, c.PIDs), nil
+	}
+	return c.Deployment.startPath(ctx, c.Load, dir)
 }
 
 // measured is what one deployment came to.
 type measured struct {
-	cpu    time.Duration // in the steady phase
-	frames uint64        // delivered in it
+	roles  map[string]used
+	frames uint64 // sent in the steady phase
 	took   time.Duration
-	rssKB  int64 // more than idle
 	Report
 }
 
-// measure starts a deployment, puts the load on it and stops it.
-func (c *Config) measure(ctx context.Context, name string, args []string, bare bool) (m measured, err error) {
-	dir, err := os.MkdirTemp("", "stenobus-bench-")
-	if err != nil {
-		return m, fmt.Errorf("directory for the data: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	c.Progress(name, "starting")
-	server, err := child.Start(ctx, child.Config{
-		Program: c.Program, Args: append(args[:len(args):len(args)], "--data", dir), Log: c.Stderr,
-	})
+// used is what the processes of one role came to.
+type used struct {
+	opening time.Duration // CPU while the sessions opened
+	cpu     time.Duration // and in the steady phase
+	rssKB   int64         // at its end, more than when nobody was connected
+}
+
+// measure starts a site, puts the load on it and stops it.
+func (c *Config) measure(ctx context.Context, name string, k kind) (m measured, err error) {
+	dir, remove, err := tempDir()
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
-	idle, err := server.Usage()
+	defer remove()
+	c.Progress(name, "starting")
+	s, err := k.start(ctx, dir)
+	defer func() { err = errors.Join(err, s.stop()) }()
+	if err != nil {
+		return m, err
+	}
+	idle, err := s.usage()
 	if err != nil {
 		return m, err
 	}
 	load := c.Load
-	load.URL, load.Bare = server.URL(), bare
+	load.URL, load.Bare = s.url, k.bare
 	l := StartLoad(ctx, load)
-	w, err := c.steady(ctx, name, l, server)
+	w, err := c.steady(ctx, name, l, s)
 	c.Progress(name, "ending")
-	m = measured{
-		cpu: w.end.CPU - w.begin.CPU, frames: w.frames, took: w.to.Sub(w.from),
-		rssKB: w.end.RSSKB - idle.RSSKB, Report: l.End(w.from, w.to),
+	m = measured{roles: map[string]used{}, frames: w.frames, took: w.to.Sub(w.from), Report: l.End(w.from, w.to)}
+	for role, end := range w.end {
+		m.roles[role] = used{
+			cpu: end.CPU - w.begin[role].CPU, opening: w.begin[role].CPU - idle[role].CPU, rssKB: end.RSSKB - idle[role].RSSKB,
+		}
 	}
 	err = errors.Join(err, m.Wrong())
-	if bare && err == nil {
-		err = awaitCount(ctx, server.URL(), m.Messages)
+	if k.bare && err == nil {
+		err = awaitCount(ctx, s.count, m.Messages)
 	}
 	return m, err
+}
+
+func tempDir() (dir string, remove func(), err error) {
+	dir, err = os.MkdirTemp("", "stenobus-bench-")
+	if err != nil {
+		return "", nil, fmt.Errorf("directory for the data: %w", err)
+	}
+	return dir, func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // window is the steady phase: all sessions are open and none ends.
 type window struct {
 	from, to   time.Time
-	begin, end child.Usage
+	begin, end map[string]child.Usage
 	frames     uint64
 }
 
-func (c *Config) steady(ctx context.Context, name string, l *Load, server *child.Child) (w window, err error) {
+func (c *Config) steady(ctx context.Context, name string, l *Load, s *site) (w window, err error) {
 	c.Progress(name, "opening sessions")
 	if err := l.Open(ctx); err != nil {
 		return w, err
 	}
 	sent := l.Sent()
-	if w.begin, err = server.Usage(); err != nil {
+	if w.begin, err = s.usage(); err != nil {
 		return w, err
 	}
 	w.from = time.Now()
@@ -159,21 +189,16 @@ func (c *Config) steady(ctx context.Context, name string, l *Load, server *child
 	}
 	w.to = time.Now()
 	w.frames = l.Sent() - sent
-	w.end, err = server.Usage()
+	w.end, err = s.usage()
 	return w, err
 }
 
 // awaitCount returns when the subscriber of a pipe has got as many messages.
-func awaitCount(ctx context.Context, pipe string, want uint64) error {
+func awaitCount(ctx context.Context, at string, want uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, countWait)
 	defer cancel()
-	at, err := url.Parse(pipe)
-	if err != nil {
-		return fmt.Errorf("address of the pipe: %w", err)
-	}
-	at.Scheme, at.Path = "http", countPath
 	for {
-		got, err := count(ctx, at.String())
+		got, err := count(ctx, at)
 		if err != nil {
 			return fmt.Errorf("count of the pipe: %w", err)
 		}

@@ -3,7 +3,7 @@ package bench
 import "time"
 
 const (
-	pingEvery = time.Second
+	pingEvery = time.Second           // unless told otherwise
 	lateBy    = 10 * time.Millisecond // a send that begins so long after its time counts as late
 )
 
@@ -11,12 +11,20 @@ const (
 // it, so that the time for which a server stalls is in the figures and not beside them.
 type schedule struct {
 	begin time.Time
-	gap   float64 // ns between two frames of the session
+	gap   float64       // ns between two frames of the session; 0: there are none
+	pings time.Duration // between two pings
 }
 
 // newSchedule spreads the frames of the sources evenly.
-func newSchedule(begin time.Time, rate float64, sources int) schedule {
-	return schedule{begin: begin, gap: float64(time.Second) / (rate * float64(sources))}
+func newSchedule(begin time.Time, cfg *LoadConfig) schedule {
+	s := schedule{begin: begin, pings: cfg.PingEvery}
+	if cfg.Rate > 0 {
+		s.gap = float64(time.Second) / (cfg.Rate * float64(cfg.Sources))
+	}
+	if s.pings == 0 {
+		s.pings = pingEvery
+	}
+	return s
 }
 
 // frame is the time of the nth frame; the first is 1.
@@ -26,7 +34,7 @@ func (s schedule) frame(n uint64) time.Time {
 
 // ping is the time of the nth ping; the first is 1.
 func (s schedule) ping(n uint64) time.Time {
-	return s.begin.Add(time.Duration(n) * pingEvery)
+	return s.begin.Add(time.Duration(n) * s.pings)
 }
 
 // turn is one thing to send.
@@ -39,13 +47,14 @@ type turn struct {
 // plan walks through a schedule.
 type plan struct {
 	schedule
-	frames, pings uint64 // behind us
+	frames, pinged uint64 // behind us
 }
 
 // next is what comes next; at the same time a frame goes first.
 func (p *plan) next() turn {
 	f := turn{due: p.frame(p.frames + 1), n: p.frames + 1}
-	if g := (turn{due: p.ping(p.pings + 1), ping: true, n: p.pings + 1}); g.due.Before(f.due) {
+	g := turn{due: p.ping(p.pinged + 1), ping: true, n: p.pinged + 1}
+	if p.gap == 0 || g.due.Before(f.due) {
 		return g
 	}
 	return f
@@ -54,7 +63,7 @@ func (p *plan) next() turn {
 // pass notes that t is behind us.
 func (p *plan) pass(t turn) {
 	if t.ping {
-		p.pings = t.n
+		p.pinged = t.n
 	} else {
 		p.frames = t.n
 	}

@@ -16,6 +16,8 @@ import (
 const (
 	dialWait  = 10 * time.Second
 	readLimit = 4 << 20
+
+	foreignBye = 2 * time.Second // for another's server to close after the session's end
 )
 
 // sample is one latency and the moment from which it counts.
@@ -31,6 +33,7 @@ type session struct {
 	index  int
 	tags   []string
 	opened time.Time // when it was to connect
+	open   func()    // tells that it is ready
 	conn   *websocket.Conn
 
 	// The sender's.
@@ -45,6 +48,7 @@ type session struct {
 	pongs    []sample
 	answered []bool // pings, by number from 1
 	finals   []sample
+	arrivals []sample // of frames at the engine
 	book     book
 	notice   string // the first thing that the server complained about
 	readErr  error
@@ -59,10 +63,10 @@ func newSession(l *Load, index int) *session {
 	return s
 }
 
-// run is the session's life. connected is called once, whatever happens.
-func (s *session) run(ctx context.Context, connected func()) error {
-	done := sync.OnceFunc(connected)
-	defer done()
+// run is the session's life. open is called once: when it is ready, or over.
+func (s *session) run(ctx context.Context, open func()) error {
+	s.open = sync.OnceFunc(open)
+	defer s.open()
 	if err := pauseUntil(ctx, s.opened); err != nil {
 		return err
 	}
@@ -70,8 +74,10 @@ func (s *session) run(ctx context.Context, connected func()) error {
 		return err
 	}
 	defer s.conn.CloseNow()
-	s.plan.schedule = newSchedule(time.Now(), s.load.cfg.Rate, s.load.cfg.Sources)
-	done()
+	s.plan.schedule = newSchedule(time.Now(), &s.load.cfg)
+	if s.load.cfg.Bare || s.load.cfg.Foreign {
+		s.open()
+	}
 	if s.load.cfg.Bare {
 		if err := s.send(ctx); err != nil {
 			return err
@@ -86,8 +92,11 @@ func (s *session) run(ctx context.Context, connected func()) error {
 		s.readErr = s.read(context.WithoutCancel(ctx))
 	})
 	s.sendErr = s.send(gone)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		_ = s.conn.Close(websocket.StatusGoingAway, "interrupted")
+	case s.load.cfg.Foreign: // it may not know the end
+		defer time.AfterFunc(foreignBye, func() { _ = s.conn.Close(websocket.StatusNormalClosure, "") }).Stop()
 	}
 	reader.Wait()
 	return s.verdict(ctx)
@@ -98,6 +107,8 @@ func (s *session) verdict(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case s.load.cfg.Foreign && s.sendErr == nil:
+		return nil
 	case s.ended && s.ready == 0:
 		return errors.New("it was never ready")
 	case s.ended && s.readErr == nil:
@@ -232,14 +243,18 @@ func (s *session) hear(b []byte, now time.Time) error {
 		s.pong(h.ID, now)
 	case h.Stenobus == nil:
 	case h.Stenobus.Type == "final":
-		last, err := s.book.enter(h.Stenobus.Source, h.Stenobus.Text)
+		st, err := s.book.enter(h.Stenobus.Source, h.Stenobus.Text)
 		if err != nil {
 			return err
 		}
-		due := s.plan.frame(last)
+		due := s.plan.frame(st.Frames[st.Count-1])
 		s.finals = append(s.finals, sample{due, now.Sub(due)})
+		if st.At != 0 {
+			s.arrivals = append(s.arrivals, sample{due, time.UnixMicro(st.At).Sub(due)})
+		}
 	case h.Stenobus.Event == "ready" && s.ready == 0:
 		s.ready = now.Sub(s.opened)
+		s.open()
 	case h.Stenobus.Event == "ended" && h.Stenobus.Unaccounted != 0:
 		return fmt.Errorf("the gateway's ledger leaves %d frames unaccounted for", h.Stenobus.Unaccounted)
 	case h.Stenobus.Code != "" && h.Stenobus.Event != "ended" && s.notice == "":
@@ -264,7 +279,7 @@ func (s *session) pong(n uint64, now time.Time) {
 
 // unanswered adds pings that nobody answered: they took until now at least.
 func (s *session) unanswered(now time.Time) {
-	for n := uint64(1); n <= s.plan.pings; n++ {
+	for n := uint64(1); n <= s.plan.pinged; n++ {
 		if n > uint64(len(s.answered)) || !s.answered[n-1] {
 			due := s.plan.ping(n)
 			s.pongs = append(s.pongs, sample{due, now.Sub(due)})

@@ -21,7 +21,7 @@ type Usage struct {
 
 // Usage is what the child has used up to now.
 func (c *Child) Usage() (Usage, error) {
-	u, err := usageOf(c.present().cmd.Process.Pid)
+	u, err := UsageOf(c.present().cmd.Process.Pid)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	u.CPU += c.past
@@ -51,8 +51,9 @@ func (l *life) used() time.Duration {
 	return 0
 }
 
-// usageOf reads /proc, which other systems than Linux do not have.
-func usageOf(pid int) (Usage, error) {
+// UsageOf is what any process has used. It reads /proc, which other systems than Linux
+// do not have.
+func UsageOf(pid int) (Usage, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
@@ -101,3 +102,6 @@ func parseStatus(status []byte) (int64, error) {
 	}
 	return 0, errors.New("/proc status has no VmRSS")
 }
+
+// Own is what this process has used.
+func Own() (Usage, error) { return UsageOf(os.Getpid()) }

@@ -1,0 +1,184 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"stenobus/cmd/stenobus/internal/child"
+)
+
+// Roles of processes, as figures name them. The client is this process.
+const (
+	roleGateway    = "gateway"
+	roleBus        = "bus"
+	roleDispatcher = "dispatcher"
+	roleWorker     = "worker"
+	roleClient     = "client"
+	roleSubscriber = "subscriber" // of a pipe
+)
+
+// Deployment is what Run starts: every role in a process of its own, on loopback.
+type Deployment struct {
+	Program     string // that is started
+	Dispatchers int    // 0: 1
+	Workers     int    // 0: 1
+	Share       time.Duration
+	AudioLog    bool
+	Interims    bool
+	FinalEvery  int       // frames of a source to a final; 0: 50
+	Log         io.Writer // takes what the processes log
+}
+
+// process is one part of what is measured.
+type process struct {
+	role  string
+	child *child.Child // nil: not ours, only its pid is known
+	pid   int
+}
+
+// site is a running deployment, or a server that runs elsewhere.
+type site struct {
+	url       string // where clients connect
+	count     string // where a pipe's subscriber tells its count; empty: it is none
+	processes []process
+}
+
+// startPath starts bus, dispatchers, workers and a gateway.
+func (d *Deployment) startPath(ctx context.Context, load LoadConfig, dir string) (*site, error) {
+	s := &site{}
+	bus, err := s.start(ctx, d, roleBus, "bus", "--listen", "127.0.0.1:0", "--data", dir)
+	if err != nil {
+		return s, err
+	}
+	to := []string{"--nats", bus.URL()}
+	for i := range max(1, d.Dispatchers) {
+		if _, err := s.start(ctx, d, roleDispatcher, append([]string{"dispatcher", "--name", "dispatcher-" + strconv.Itoa(i+1)}, to...)...); err != nil {
+			return s, err
+		}
+	}
+	for i := range max(1, d.Workers) {
+		if _, err := s.start(ctx, d, roleWorker, append(d.workerArgs(i, load), to...)...); err != nil {
+			return s, err
+		}
+	}
+	gateway, err := s.start(ctx, d, roleGateway, append(d.gatewayArgs(load), to...)...)
+	if err != nil {
+		return s, err
+	}
+	s.url = webSocket(gateway.URL())
+	return s, nil
+}
+
+func (d *Deployment) workerArgs(i int, load LoadConfig) []string {
+	interim := -1
+	if d.Interims {
+		interim = 10
+	}
+	return []string{
+		"worker", "--id", "worker-" + strconv.Itoa(i+1), "--slots", strconv.Itoa(max(2*load.Sessions, 100)),
+		"--engine", "tally", "--tally-stamp", "--tally-every", strconv.Itoa(d.finalEvery()), "--tally-interim=" + strconv.Itoa(interim),
+	}
+}
+
+func (d *Deployment) finalEvery() int {
+	if d.FinalEvery == 0 {
+		return 50
+	}
+	return d.FinalEvery
+}
+
+func (d *Deployment) gatewayArgs(load LoadConfig) []string {
+	args := []string{
+		"gateway", "--listen", "127.0.0.1:0", "--share", d.Share.String(), "--connect-rate", "100000",
+		"--max-sessions", strconv.Itoa(max(2*load.Sessions, 10_000)),
+		"--max-sources", strconv.Itoa(max(load.Sources, 256)), "--max-life-sources", strconv.Itoa(max(load.Sources, 1024)),
+	}
+	if d.AudioLog {
+		args = append(args, "--audio-log")
+	}
+	return args
+}
+
+// startPipe starts a bus, a subscriber and what takes the place of a gateway.
+func (d *Deployment) startPipe(ctx context.Context, dir string) (*site, error) {
+	s := &site{}
+	bus, err := s.start(ctx, d, roleBus, "bus", "--listen", "127.0.0.1:0", "--data", dir)
+	if err != nil {
+		return s, err
+	}
+	sub, err := s.start(ctx, d, roleSubscriber, "bench-pipe", "--subscribe", "--nats", bus.URL())
+	if err != nil {
+		return s, err
+	}
+	pub, err := s.start(ctx, d, roleGateway, "bench-pipe", "--nats", bus.URL())
+	if err != nil {
+		return s, err
+	}
+	s.url, s.count = pub.URL(), sub.URL()
+	return s, nil
+}
+
+func (s *site) start(ctx context.Context, d *Deployment, role string, args ...string) (*child.Child, error) {
+	c, err := child.Start(ctx, child.Config{
+		Name: role, Program: d.Program, Args: append(args, "--log-level", "warn"), Log: d.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.processes = append(s.processes, process{role: role, child: c})
+	return c, nil
+}
+
+// elsewhere is a server that somebody else runs, and those of its processes that are known.
+func elsewhere(url string, pids map[string]int) *site {
+	s := &site{url: url}
+	for role, pid := range pids {
+		s.processes = append(s.processes, process{role: role, pid: pid})
+	}
+	return s
+}
+
+// usage is what each role has used up to now, the client included.
+func (s *site) usage() (map[string]child.Usage, error) {
+	all := map[string]child.Usage{}
+	var errs []error
+	for _, p := range s.processes {
+		u, err := p.usage()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.role, err))
+		}
+		sum := all[p.role]
+		all[p.role] = child.Usage{CPU: sum.CPU + u.CPU, RSSKB: sum.RSSKB + u.RSSKB}
+	}
+	u, err := child.Own()
+	all[roleClient] = u
+	return all, errors.Join(append(errs, err)...)
+}
+
+func (p process) usage() (child.Usage, error) {
+	if p.child != nil {
+		return p.child.Usage()
+	}
+	return child.UsageOf(p.pid)
+}
+
+// stop ends what start began, the last first.
+func (s *site) stop() error {
+	var errs []error
+	for i := len(s.processes) - 1; i >= 0; i-- {
+		if c := s.processes[i].child; c != nil {
+			errs = append(errs, c.Stop())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// webSocket is where clients of a gateway connect that is at an address of HTTP.
+func webSocket(at string) string {
+	return "ws" + strings.TrimPrefix(strings.TrimSuffix(at, "/"), "http") + "/transcribe"
+}
