@@ -30,17 +30,18 @@ func Codes() []Code {
 		return Code{e.code, fmt.Sprintf("close %d", e.status), retry, meaning}
 	}
 	return []Code{
-		answered(refusedBadRequest, http.StatusBadRequest, no, "a parameter is wrong; the text names it and what is allowed"),
+		answered(refusedBadRequest, http.StatusBadRequest, no, "a parameter or a header is wrong; the text names it and what is allowed. 414 if the query is too long"),
 		answered(refusedUnauthorized, http.StatusUnauthorized, no, "no key or token was shown, or not one that is valid here"),
 		answered(refusedForbidden, http.StatusForbidden, no, "the key, token or resume token does not allow this session or provider"),
 		answered(refusedNotFound, http.StatusNotFound, no, "nothing is at this path"),
-		answered(refusedUpgrade, http.StatusUpgradeRequired, no, "the path speaks WebSocket only"),
+		answered(refusedUpgrade, http.StatusUpgradeRequired, no, "the path speaks WebSocket only: version 13, by HTTP/1.1"),
 		answered(refusedRate, http.StatusTooManyRequests, "yes, after Retry-After", "this address connects too often (`--connect-rate`)"),
 		answered(refusedQuota, http.StatusTooManyRequests, "yes, after Retry-After", "this client has as many sessions as it may (`--max-principal-sessions`)"),
 		answered(refusedFull, http.StatusServiceUnavailable, other, "the gateway has as many sessions as it may (`--max-sessions`)"),
 		answered(refusedNotReady, http.StatusServiceUnavailable, other, "the gateway starts or stops, or can't check keys now"),
 		closed(endDone, "no need", "the session has ended and every final was sent"),
 		closed(endTooLong, fresh, "the session went on for `--max-length`"),
+		closed(endProvider, no, "`/transcribe`: the provider is no engine of this gateway; the text is that protocol's"),
 		closed(endForbidden, no, "the session is somebody else's, or the resume token is wrong"),
 		closed(endTooFast, no, "audio ran so far ahead of real time that `--window` is full"),
 		closed(endBadAudio, no, "the audio is in no format that this protocol takes here"),

@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
@@ -199,12 +198,11 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return
 	}
 	answer(w.Header(), req, s.id)
-	conn, err := g.accept(w, r, req, d)
+	conn, err := g.upgrade(w, r, req, d)
 	if err != nil {
 		g.exit(s)
-		return // accept has answered
+		return // the connection can't be taken over
 	}
-	conn.SetReadLimit(g.cfg.MaxMessage)
 	s.send(s.conv.Hello(dialect.Welcome{
 		Session: s.id, Given: s.given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
 		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token, Began: s.began,
@@ -212,23 +210,14 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 	g.converse(s, conn)
 }
 
-func (g *Server) accept(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect) (*websocket.Conn, error) {
-	return websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:    subprotocols(r, req, d),
-		OriginPatterns:  g.cfg.Origins, // or any page in a user's browser could reach a gateway on loopback
-		CompressionMode: websocket.CompressionDisabled,
-	})
-}
-
 // closeAtOnce refuses a client in the way of protocols that do so after the upgrade.
 func (g *Server) closeAtOnce(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect) {
-	conn, err := g.accept(w, r, req, d)
+	conn, err := g.upgrade(w, r, req, d)
 	if err != nil {
-		return // accept has answered
+		return // the connection can't be taken over
 	}
-	defer context.AfterFunc(g.work, func() { _ = conn.CloseNow() })()
 	g.metrics.ends.WithLabelValues(known(req.Close.Code)).Inc()
-	_ = conn.Close(req.Close.Status, cut(req.Close.Text)) // the client may be gone already
+	_ = conn.finish(g.work, req.Close.Status, cut(req.Close.Text)) // the client may be gone already
 }
 
 // enter counts a session in, unless the gateway is closed or full. Every enter that
@@ -280,7 +269,7 @@ func (g *Server) clientLeft(s *session) {
 }
 
 // converse runs the session's loop and its socket's writer, and is its reader.
-func (g *Server) converse(s *session, conn *websocket.Conn) {
+func (g *Server) converse(s *session, conn *socket) {
 	var own sync.WaitGroup
 	own.Go(func() {
 		defer s.mail.close()

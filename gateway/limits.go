@@ -34,16 +34,23 @@ func newAttempts(each float64) *attempts {
 	return &attempts{each: rate.Limit(each), most: max(1, int(2*each)), now: map[netip.Prefix]*rate.Limiter{}}
 }
 
-// allow counts an attempt. An address of IPv6 counts by its network: a client has as many
-// of these addresses as it likes.
+// allow counts an attempt.
 func (a *attempts) allow(remote string) bool {
+	network, ok := Network(remote)
+	return !ok || a.limiter(network).Allow()
+}
+
+// Network is what counts as one address of clients: with IPv6 the whole network, as a
+// client has as many of its addresses as it likes. Others than those of IP, such as a
+// test's, are none.
+func Network(remote string) (netip.Prefix, bool) {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
 		host = remote
 	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		return true // no address of a network, such as a test's
+		return netip.Prefix{}, false
 	}
 	addr = addr.Unmap()
 	bits := 64
@@ -51,10 +58,7 @@ func (a *attempts) allow(remote string) bool {
 		bits = 32
 	}
 	prefix, err := addr.Prefix(bits)
-	if err != nil {
-		return true
-	}
-	return a.limiter(prefix).Allow()
+	return prefix, err == nil
 }
 
 func (a *attempts) limiter(p netip.Prefix) *rate.Limiter {

@@ -137,7 +137,7 @@ func (o *outbox) pop() (message, *end, bool) {
 
 // run writes to the client until finish, ctx or an error ends it. It is the only
 // writer of conn, and closes it.
-func (o *outbox) run(ctx context.Context, conn *websocket.Conn) error {
+func (o *outbox) run(ctx context.Context, conn *socket) error {
 	defer func() { _ = conn.CloseNow() }() // closed already in the good case
 	idle := time.NewTimer(pingEvery)
 	defer idle.Stop()
@@ -151,7 +151,7 @@ func (o *outbox) run(ctx context.Context, conn *websocket.Conn) error {
 			continue
 		case e != nil:
 			c := o.closing(dialect.Closing{Code: e.code, Status: e.status, Text: e.text})
-			return conn.Close(c.Status, cut(c.Text))
+			return conn.finish(ctx, c.Status, cut(c.Text))
 		}
 		idle.Reset(pingEvery)
 		select {
@@ -166,7 +166,7 @@ func (o *outbox) run(ctx context.Context, conn *websocket.Conn) error {
 	}
 }
 
-func (o *outbox) write(ctx context.Context, conn *websocket.Conn, data []byte) error {
+func (o *outbox) write(ctx context.Context, conn *socket, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	err := conn.Write(ctx, websocket.MessageText, data)
@@ -176,7 +176,7 @@ func (o *outbox) write(ctx context.Context, conn *websocket.Conn, data []byte) e
 	return err
 }
 
-func (o *outbox) ping(ctx context.Context, conn *websocket.Conn) error {
+func (o *outbox) ping(ctx context.Context, conn *socket) error {
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	return conn.Ping(ctx)

@@ -153,7 +153,7 @@ func TestHowConnectionsEnd(t *testing.T) {
 		{"a bridge that waited too long for a pong", frame(1000, "Ping timeout"), hangupBroken},
 		{"client failed", frame(1011, ""), hangupBroken},
 		{"no close frame", io.EOF, hangupBroken},
-		{"too big", fmt.Errorf("read: %w", websocket.ErrMessageTooBig), hangupTooBig},
+		{"too big", fmt.Errorf("read: %w", errTooBig), hangupTooBig},
 	} {
 		if got := hangupOf(tt.err); got != tt.want {
 			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)

@@ -5,17 +5,12 @@ import (
 	"context"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"stenobus/gateway/dialect"
 )
 
-// maxSpare is how much memory a connection keeps for its next message, bytes.
-const maxSpare = 16 << 10
-
 // read turns the client's messages into events until the connection or the session
 // ends. What must be answered at once goes straight to the outbox.
-func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
+func (s *session) read(ctx context.Context, conn *socket) error {
 	var events []dialect.Event
 	emit := func(ev dialect.Event) {
 		if ev.Kind == dialect.Reply {
@@ -31,7 +26,7 @@ func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
 	forever := context.WithoutCancel(ctx)
 	var buf bytes.Buffer
 	for {
-		kind, data, err := next(forever, conn, &buf)
+		kind, data, err := conn.readMessage(forever, &buf, s.srv.cfg.MaxMessage)
 		if err != nil {
 			return err
 		}
@@ -45,22 +40,6 @@ func (s *session) read(ctx context.Context, conn *websocket.Conn) error {
 		clear(events)
 		events = events[:0]
 	}
-}
-
-// next reads one message into buf.
-func next(ctx context.Context, conn *websocket.Conn, buf *bytes.Buffer) (websocket.MessageType, []byte, error) {
-	kind, r, err := conn.Reader(ctx)
-	if err != nil {
-		return 0, nil, err
-	}
-	if buf.Cap() > maxSpare {
-		*buf = bytes.Buffer{}
-	}
-	buf.Reset()
-	if _, err := buf.ReadFrom(r); err != nil {
-		return 0, nil, err
-	}
-	return kind, buf.Bytes(), nil
 }
 
 // direct takes events at once, in the loop's stead, where the session streams and the loop

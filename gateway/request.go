@@ -41,9 +41,9 @@ func (g *Server) request(w http.ResponseWriter, r *http.Request, d dialect.Diale
 	if refusal != nil {
 		return nil, none, refusal
 	}
-	if !isUpgrade(r) { // after the credentials: a web page, that is not told why a socket was refused, asks so
-		w.Header().Set("Upgrade", "websocket")
-		return nil, none, &dialect.Refusal{Status: http.StatusUpgradeRequired, Code: refusedUpgrade, Text: "Upgrade Required: Expected WebSocket connection"}
+	// After the credentials: a web page, that is not told why a socket was refused, asks so.
+	if refusal := handshake(r, w.Header()); refusal != nil {
+		return nil, none, refusal
 	}
 	conv, req, refusal := d.Open(withoutSecret(r))
 	if refusal != nil {
@@ -85,10 +85,6 @@ func notOpen() *dialect.Refusal {
 	}
 }
 
-func isUpgrade(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
-}
-
 // refuse answers a request that becomes no session.
 func (g *Server) refuse(w http.ResponseWriter, render func(dialect.Refusal, http.Header) string, why dialect.Refusal) {
 	if why.Code == "" {
@@ -112,6 +108,7 @@ func (g *Server) refuse(w http.ResponseWriter, render func(dialect.Refusal, http
 // elsewhere answers at paths that no dialect has: / says what there is, to programs in
 // text and to people with a page.
 func (g *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Connection", "close") // a stranger keeps no socket
 	switch {
 	case r.URL.Path == "/" && !isUpgrade(r):
 		w.Header().Set("Vary", "Accept")

@@ -324,7 +324,8 @@ func (s *session) giveUp(why end, reason string) {
 // hangup takes the reader's last word: the client closed, or its connection broke.
 func (s *session) hangup(ctx context.Context, err error) {
 	events := s.mail.fetch() // the reader has ended: these are its last
-	if !s.claimed && len(events) == 0 {
+	how := hangupOf(err)
+	if !s.claimed && len(events) == 0 && how != hangupTooBig {
 		s.log.Info("the client was gone before it said a word", "why", err)
 		s.close(endDone)
 		return
@@ -333,22 +334,28 @@ func (s *session) hangup(ctx context.Context, err error) {
 	for _, ev := range events {
 		s.event(ev)
 	}
-	s.out.cut(endDone) // nobody reads any more
+	tooBig := endTooBig.because(fmt.Sprintf("at most %d bytes are allowed", s.srv.cfg.MaxMessage))
+	if how == hangupTooBig { // it still reads, so it is told
+		s.tell(dialect.Note{Event: dialect.EventError, Code: tooBig.code, Message: tooBig.text})
+		s.out.finish(tooBig)
+	} else {
+		s.out.cut(endDone) // nobody reads any more
+	}
 	s.unread = true
 	s.absent.Store(true)
 	s.srv.clientLeft(s)
 	if s.yielding {
-		if hangupOf(err) == hangupClean { // it ended this life before it began another
+		if how == hangupClean { // it ended this life before it began another
 			s.end(subjects.EndClient, endSuperseded)
 			s.flow(time.Now())
 		}
 		return
 	}
-	switch hangupOf(err) {
+	switch how {
 	case hangupClean:
 		s.end(subjects.EndClient, endDone)
 	case hangupTooBig:
-		s.giveUp(endTooBig.because(fmt.Sprintf("at most %d bytes are allowed", s.srv.cfg.MaxMessage)), subjects.EndRefused)
+		s.giveUp(tooBig, subjects.EndRefused)
 	case hangupBroken:
 		if s.once {
 			s.end(subjects.EndGrace, endDone)
@@ -357,17 +364,6 @@ func (s *session) hangup(ctx context.Context, err error) {
 		}
 	}
 	s.flow(time.Now())
-}
-
-// detach keeps the session for a client whose connection broke.
-func (s *session) detach(err error) {
-	if s.over {
-		return
-	}
-	s.away = true
-	s.clock.idle = time.Time{}
-	s.log.Info("client is away", "grace", s.srv.cfg.Grace, "why", err)
-	s.clock.grace = time.Now().Add(s.srv.cfg.Grace)
 }
 
 // writerEnded takes the writer's last word. A client that reads too slowly is cut

@@ -34,7 +34,7 @@ const (
 const pingTimeout = "Ping timeout"
 
 func hangupOf(err error) hangup {
-	if errors.Is(err, websocket.ErrMessageTooBig) {
+	if errors.Is(err, errTooBig) {
 		return hangupTooBig
 	}
 	if frame := (websocket.CloseError{}); errors.As(err, &frame) && frame.Reason == pingTimeout {
@@ -45,6 +45,17 @@ func hangupOf(err error) hangup {
 		return hangupClean
 	}
 	return hangupBroken
+}
+
+// detach keeps the session for a client whose connection broke.
+func (s *session) detach(err error) {
+	if s.over {
+		return
+	}
+	s.away = true
+	s.clock.idle = time.Time{}
+	s.log.Info("client is away", "grace", s.srv.cfg.Grace, "why", err)
+	s.clock.grace = time.Now().Add(s.srv.cfg.Grace)
 }
 
 // republished takes a result that the stream has stored and sent on.

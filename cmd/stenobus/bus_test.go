@@ -16,7 +16,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/coder/websocket"
 	"stenobus/cmd/stenobus/internal/busserver"
+
 	"stenobus/cmd/stenobus/internal/ops"
 	"stenobus/gateway"
 	"stenobus/subjects"
@@ -102,14 +104,14 @@ func TestGatewayWithoutABus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, clients, err := newGateway(conn, gateway.Config{})
+	r, clients, err := newGateway(conn, gateway.Config{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- runRole(p, r, plainDoor(l), r.pages(ops.NewRegistry(), clients)) }()
 	for path, want := range map[string]int{
-		"/healthz": 200, "/health": 200, "/status": 200, "/metrics": 200, "/readyz": 503, "/transcribe": 503,
+		"/healthz": 200, "/health": 200, "/status": 200, "/metrics": 200, "/readyz": 503,
 	} {
 		code, body := fetch(t, "http://"+l.Addr().String()+path)
 		if code != want {
@@ -118,6 +120,10 @@ func TestGatewayWithoutABus(t *testing.T) {
 		if path == "/readyz" && !strings.Contains(body, "the bus is not connected") {
 			t.Errorf("GET %s: %q does not say why", path, body)
 		}
+	}
+	_, resp, err := websocket.Dial(t.Context(), "ws://"+l.Addr().String()+"/stream", nil)
+	if err == nil || resp == nil || resp.StatusCode != 503 || resp.Header.Get("Stenobus-Code") != "not_ready" || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("a client: %v, %v, want 503 with the code not_ready", resp, err)
 	}
 	cancel()
 	if err := <-done; err != nil {

@@ -31,6 +31,8 @@ type doorFlags struct {
 	TLSKey        string        `name:"tls-key" help:"File with the key of --tls-cert." placeholder:"FILE" group:"Clients"`
 	HeaderTimeout time.Duration `help:"How long a client may take for the header of its request, TLS included." default:"10s" group:"Clients"`
 	HeaderBytes   int           `name:"max-header-bytes" help:"Largest header of a request in bytes." default:"16384" group:"Clients"`
+	MaxWaiting    int           `help:"Connections that may be open with no request under way; beyond it the one that waits longest is closed." default:"4096" group:"Clients"`
+	MaxWaitingOne int           `name:"max-waiting-address" help:"The same of one address." default:"2048" group:"Clients"`
 }
 
 // Validate is called by the parser.
@@ -47,6 +49,8 @@ func (f *doorFlags) Validate() error {
 		return errors.New("--header-timeout is out of range: want 100ms to 1m")
 	case f.HeaderBytes < 1<<10 || f.HeaderBytes > 1<<20:
 		return errors.New("--max-header-bytes is out of range: want 1024 to 1048576")
+	case f.MaxWaiting < 1 || f.MaxWaitingOne < 1:
+		return errors.New("--max-waiting and --max-waiting-address are out of range: want 1 and more")
 	}
 	return nil
 }
@@ -57,7 +61,8 @@ type door struct {
 	scheme   string             // of HTTP
 	auth     auth.Authenticator // nil: nobody is asked
 	limits   front.Limits
-	keepers  []part // what keeps files and keys new
+	ready    func(context.Context) error // tells why nobody can come in, if so; nil: there is nothing to wait for
+	keepers  []part                      // what keeps files and keys new
 }
 
 // plainDoor is one without TLS and authentication, nil where there is no listener.
@@ -82,8 +87,15 @@ func (f *doorFlags) open(l net.Listener, byProxy bool, principalFlag string, reg
 	if err != nil {
 		return nil, err
 	}
+	conns, err := front.NewMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
 	d := plainDoor(l)
-	d.limits = front.Limits{HeaderWait: f.HeaderTimeout, HeaderBytes: f.HeaderBytes}
+	d.limits = front.Limits{
+		HeaderWait: f.HeaderTimeout, HeaderBytes: f.HeaderBytes,
+		Waiting: f.MaxWaiting, WaitingEach: f.MaxWaitingOne, Metrics: conns,
+	}
 	if err := d.authenticate(f, files, reg, log); err != nil {
 		return nil, usageError("%w", err)
 	}
@@ -160,7 +172,11 @@ func (d *door) tokenKeys(f *doorFlags, files *reload.Metrics, reg prometheus.Reg
 		if err != nil {
 			return nil, fmt.Errorf("--jwks-url: %w", err)
 		}
+		if len(f.JWTAudience) == 0 {
+			log.Warn("tokens of this issuer are good here whatever service they were made for: --jwks-url without --jwt-audience")
+		}
 		d.keep("keys of tokens", keys.Run)
+		d.ready = keys.Ready
 		return keys, nil
 	case f.JWTKey != "":
 		open, flag, path = auth.OpenPublic, "--jwt-key", f.JWTKey

@@ -5,15 +5,20 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"stenobus/cmd/stenobus/internal/front/fronttest"
+	"stenobus/subjects/subjectstest"
 )
 
 // newKey makes a key with the program.
@@ -116,6 +121,7 @@ func TestNobodyIsLetInByAccident(t *testing.T) {
 		"keys and a proxy":    {[]string{"gateway", "--listen", "127.0.0.1:0", "--auth-keys", keys, "--principal-header", "X-User"}, []string{"Auth and PrincipalHeader"}},
 		"header time":         {[]string{"gateway", "--header-timeout", "1h"}, []string{"--header-timeout", "100ms to 1m"}},
 		"header bytes":        {[]string{"gateway", "--max-header-bytes", "10"}, []string{"--max-header-bytes", "1024"}},
+		"nobody may wait":     {[]string{"gateway", "--max-waiting", "0"}, []string{"--max-waiting", "1 and more"}},
 		"key file":            {[]string{"send", "--key-file", "nowhere", text}, []string{"--key-file", "nowhere"}},
 		"empty key":           {[]string{"send", "--key-file", keys, text}, []string{"--key-file", "is empty"}},
 		"no CA":               {[]string{"send", "--ca", text, text}, []string{"--ca", text, "no certificate"}},
@@ -147,6 +153,48 @@ func TestOpenDoorIsSaidAloud(t *testing.T) {
 				t.Errorf("want a warning with %q:\n%s", want, p.stderr)
 			}
 		})
+	}
+}
+
+// While the keys of tokens were never fetched no client could come in, so the gateway is
+// not ready and says why. Who takes tokens made for any service is warned of it.
+func TestReadyOnceTokensCanBeChecked(t *testing.T) {
+	t.Parallel()
+	var there atomic.Bool
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !there.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		_, _ = io.WriteString(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`) // RFC 8037, A.2
+	}))
+	defer issuer.Close()
+	listen := deadPort(t)
+	p := spawn(t, "up", "--engine", "tally", "--listen", listen, "--nats-listen", "127.0.0.1:0", "--data", t.TempDir(), "--jwks-url", issuer.URL)
+	defer p.stop()
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	readyz := func() (int, string) {
+		resp, err := c.Get("http://" + listen + "/readyz")
+		if err != nil {
+			return 0, "" // it does not listen yet
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+	subjectstest.Eventually(t, "it says that tokens can't be checked", func() bool {
+		status, why := readyz()
+		return status == http.StatusServiceUnavailable && strings.Contains(why, "tokens can't be checked")
+	})
+	there.Store(true)
+	p.ready()
+	subjectstest.Eventually(t, "it is ready", func() bool { status, _ := readyz(); return status == http.StatusOK })
+	if n := strings.Count(p.stderr.String(), "--jwks-url without --jwt-audience"); n != 1 {
+		t.Errorf("%d warnings of tokens for other services, want one:\n%s", n, p.stderr)
+	}
+	withAudience, _ := up(t, "--jwks-url", issuer.URL, "--jwt-audience", "stt")
+	if strings.Contains(withAudience.stderr.String(), "level=WARN") {
+		t.Errorf("a warning of nothing:\n%s", withAudience.stderr)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -114,7 +115,7 @@ func (c *gatewayCmd) Run(p *program) error {
 	}
 	cfg := c.apply(c.config(wiring{p.log, reg, c.Bus.config()}))
 	cfg.Auth = d.auth
-	r, clients, err := newGateway(conn, cfg)
+	r, clients, err := newGateway(conn, cfg, d.ready)
 	if err != nil {
 		conn.close()
 		return err
@@ -122,13 +123,24 @@ func (c *gatewayCmd) Run(p *program) error {
 	return runRole(p, r, d, r.pages(reg, clients))
 }
 
-func newGateway(conn *busConn, cfg gateway.Config) (*role, http.Handler, error) {
+// newGateway makes one that is ready while also its door is, of which it says nothing if
+// it is nil.
+func newGateway(conn *busConn, cfg gateway.Config, door func(context.Context) error) (*role, http.Handler, error) {
 	g, err := gateway.New(conn.Conn, cfg)
 	if err != nil {
 		return nil, nil, usageError("%w", err)
 	}
+	healthy := g.Ready
+	if door != nil {
+		healthy = func(ctx context.Context) error {
+			if err := door(ctx); err != nil {
+				return err
+			}
+			return g.Ready(ctx)
+		}
+	}
 	return &role{
-		name: "gateway", conn: conn, serve: g.Run, healthy: g.Ready,
+		name: "gateway", conn: conn, serve: g.Run, healthy: healthy,
 		stats: func() any { return g.Stats() },
 	}, g, nil
 }

@@ -35,7 +35,7 @@ func (i *inside) parts(door *door, reg *prometheus.Registry, engines engineSet) 
 	}
 	cfg := i.cmd.apply(i.cmd.GatewayFlags.config(with))
 	cfg.Auth = door.auth
-	gateway, clients, err := newGateway(g, cfg)
+	gateway, clients, err := newGateway(g, cfg, door.ready)
 	if err != nil {
 		return nil, err
 	}

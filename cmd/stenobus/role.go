@@ -77,7 +77,9 @@ func (r *role) run(ctx context.Context) error {
 }
 
 // ready tells why the role can't do its work, if so.
-func (r *role) ready(ctx context.Context) error {
+func (r *role) ready(ctx context.Context) error { return r.able(ctx, r.healthy) }
+
+func (r *role) able(ctx context.Context, healthy func(context.Context) error) error {
 	if r.stopping.Load() {
 		return errStopping
 	}
@@ -87,7 +89,7 @@ func (r *role) ready(ctx context.Context) error {
 	if !r.started.Load() {
 		return errStarting
 	}
-	return r.healthy(ctx)
+	return healthy(ctx)
 }
 
 func (r *role) part() part {
@@ -96,23 +98,9 @@ func (r *role) part() part {
 
 // pages are the role's pages for operators, with next below them for every other path.
 func (r *role) pages(reg *prometheus.Registry, next http.Handler) http.Handler {
-	p := &ops.Pages{Ready: r.ready, Stats: r.stats, Metrics: ops.Metrics(reg)}
-	if next != nil {
-		p.Next = r.gated(next)
-	}
-	return p
-}
-
-// gated refuses clients until the role runs.
-func (r *role) gated(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if r.started.Load() {
-			next.ServeHTTP(w, q)
-			return
-		}
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "not ready: the gateway waits for the bus", http.StatusServiceUnavailable)
-	})
+	healthy := ops.Remember(r.healthy) // it asks the bus, and strangers may ask
+	ready := func(ctx context.Context) error { return r.able(ctx, healthy) }
+	return &ops.Pages{Ready: ready, Stats: r.stats, Metrics: ops.Metrics(reg), Next: next}
 }
 
 // runRole runs one role against a bus elsewhere. The door may be nil.

@@ -62,6 +62,7 @@ type JWKS struct {
 	cfg     JWKSConfig
 	client  *http.Client
 	set     atomic.Pointer[keySet] // nil: none was fetched
+	away    atomic.Bool            // the last fetch failed
 	ask     chan chan struct{}     // somebody met a kid that is not in the set
 	fetches *prometheus.CounterVec
 }
@@ -133,8 +134,17 @@ func redirect(r *http.Request, via []*http.Request) error {
 	return fetchable(r.URL)
 }
 
+// Ready tells why no token can be checked, if so.
+func (j *JWKS) Ready(context.Context) error {
+	if _, err := j.known(""); err != nil {
+		return fmt.Errorf("tokens can't be checked: %w", err)
+	}
+	return nil
+}
+
 // VerifyKeys implements KeySource. A kid that is not in the set may be new there: the set
-// is fetched once more, unless that happened a moment ago.
+// is fetched once more, unless that happened a moment ago. While it can't be fetched nobody
+// can tell: ErrNotReady.
 func (j *JWKS) VerifyKeys(ctx context.Context, kid string) ([]VerifyKey, error) {
 	keys, err := j.known(kid)
 	if err != nil || len(keys) > 0 {
@@ -146,13 +156,18 @@ func (j *JWKS) VerifyKeys(ctx context.Context, kid string) ([]VerifyKey, error) 
 	select {
 	case j.ask <- done:
 	case <-ctx.Done():
-		return nil, nil
+		return nil, ErrNotReady
 	}
 	select {
 	case <-done:
 	case <-ctx.Done():
+		return nil, ErrNotReady
 	}
-	return j.known(kid)
+	keys, err = j.known(kid)
+	if err == nil && len(keys) == 0 && j.away.Load() {
+		return nil, ErrNotReady
+	}
+	return keys, err
 }
 
 // known looks a kid up in what was fetched.
@@ -203,6 +218,7 @@ func (j *JWKS) Run(ctx context.Context) error {
 // refresh fetches once and returns when to do it again. A fetch that failed changes nothing.
 func (j *JWKS) refresh(ctx context.Context, grump *rate.Sometimes) time.Duration {
 	keys, err := j.fetch(ctx)
+	j.away.Store(err != nil)
 	if err != nil {
 		j.fetches.WithLabelValues("failed").Inc()
 		if ctx.Err() == nil {

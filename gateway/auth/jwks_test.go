@@ -193,14 +193,38 @@ func TestJWKSRotationAndOutage(t *testing.T) {
 		t.Errorf("the old key after a rotation: %v", err)
 	}
 	i.is(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
-	if err := try(jwt.SigningMethodEdDSA, k.ed, "three"); err == nil || !errors.Is(err, ErrUnknown) {
-		t.Errorf("an unknown kid in an outage: %v", err)
+	if err := try(jwt.SigningMethodEdDSA, k.ed, "three"); !errors.Is(err, ErrNotReady) || errors.Is(err, ErrUnknown) {
+		t.Errorf("a new kid in an outage: %v, want not ready: it may be good", err)
 	}
 	if err := try(jwt.SigningMethodES256, k.p256, "two"); err != nil {
 		t.Errorf("a known kid in an outage: %v", err)
 	}
 	if n, err := reg.Gather(); err != nil || len(n) != 2 {
 		t.Errorf("metrics: %v, %v", n, err)
+	}
+}
+
+// While the issuer can't be asked nobody can tell whether a new kid is good: not when the
+// fetch has failed a moment ago, and not while it hangs.
+func TestNewKidInAnOutage(t *testing.T) {
+	t.Parallel()
+	k := testKeys()
+	i := newIssuer(t)
+	i.has(set(t, jwk(t, "old", k.ed)))
+	j := i.jwks(t, JWKSConfig{Unknown: time.Hour, Retry: time.Hour, Timeout: 100 * time.Millisecond})
+	if err := j.Ready(t.Context()); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "tokens can't be checked") {
+		t.Errorf("before the first fetch: %v", err)
+	}
+	during(t, j.Run)
+	until(t, "the keys are here", func() bool { return j.Ready(t.Context()) == nil })
+	i.is(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	for _, how := range []string{"while it hangs", "a moment later"} {
+		if keys, err := j.VerifyKeys(t.Context(), "new"); !errors.Is(err, ErrNotReady) {
+			t.Errorf("%s: %d keys, %v", how, len(keys), err)
+		}
+	}
+	if err := j.Ready(t.Context()); err != nil {
+		t.Errorf("with the keys of before the outage: %v", err)
 	}
 }
 

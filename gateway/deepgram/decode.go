@@ -21,6 +21,9 @@ type reader struct {
 // input turns the client's binary messages into frames.
 type input interface {
 	take(data []byte, r *reader)
+
+	// rest gives up, at the end of the stream, what is held back for more of it.
+	rest(r *reader)
 }
 
 // inputOf is what an encoding needs; none: the audio itself says what it is.
@@ -50,10 +53,27 @@ func (r *reader) Decode(kind websocket.MessageType, data []byte, emit func(diale
 		r.command(data)
 	case r.unusable:
 	case len(data) == 0:
-		emit(dialect.Event{Kind: dialect.End})
+		r.end()
 	default:
 		r.input.take(data, r)
 	}
+}
+
+// end is the client's. What came and is no whole piece of audio is nobody's to transcribe.
+func (r *reader) end() {
+	if !r.unusable {
+		r.input.rest(r)
+	}
+	r.emit(dialect.Event{Kind: dialect.End})
+}
+
+// cutOff tells of what is dropped at the end of the stream: bytes of something longer.
+func (r *reader) cutOff(bytes int, of string) {
+	if bytes == 0 {
+		return
+	}
+	r.emit(notice(dialect.Note{Code: CodeCutOff, Field: "audio", Allowed: "a stream that ends with a whole " + of, Tag: tag,
+		Message: fmt.Sprintf("the stream ended within a %s: its last %d bytes are dropped", of, bytes)}))
 }
 
 func (r *reader) command(data []byte) {
@@ -71,7 +91,7 @@ func (r *reader) command(data []byte) {
 	case "Finalize":
 		r.emit(dialect.Event{Kind: dialect.Flush})
 	case "CloseStream":
-		r.emit(dialect.Event{Kind: dialect.End})
+		r.end()
 	default:
 		r.emit(notice(dialect.Note{Code: CodeUnknownType, Field: "type", Allowed: allowed, Message: fmt.Sprintf("type %s is ignored", quote(m.Type))}))
 	}

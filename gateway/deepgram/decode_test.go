@@ -49,6 +49,59 @@ func TestSamplesAreCut(t *testing.T) {
 	}
 }
 
+// What is held back when the stream ends is told, once, before the session ends.
+func TestStreamsThatAreCutOff(t *testing.T) {
+	t.Parallel()
+	wav := riff(fmtChunk(1, 2, 16000, 16, ""), chunk("data", 0, strings.Repeat("s", 20)))
+	ogg := page(2, 0, opusHead(1)) + page(0, 480, "packet")
+	for _, tt := range []struct{ name, query, stream, told string }{
+		{"samples", raw, strings.Repeat("s", 40), ""},
+		{"samples and a half", raw, strings.Repeat("s", 41), "the stream ended within a sample of all channels: its last 1 bytes are dropped"},
+		{"packets", "encoding=opus", "packet", ""},
+		{"WAV", "", wav, ""},
+		{"WAV within a sample", "", wav[:len(wav)-1], "the stream ended within a sample of all channels: its last 3 bytes are dropped"},
+		{"WAV within its header", "", wav[:30], "the stream ended within a header of WAV: its last 30 bytes are dropped"},
+		{"WAV between chunks", "", wav[:36], "the stream ended within a header of WAV: its last 36 bytes are dropped"},
+		{"Ogg", "", ogg, ""},
+		{"Ogg within a page", "", ogg[:len(ogg)-1], "the stream ended within a page of Ogg: its last 33 bytes are dropped"},
+		{"Ogg that is called so", "encoding=ogg-opus", ogg[:20], "the stream ended within a page of Ogg: its last 20 bytes are dropped"},
+		{"what may be anything", "", "OggS"[:3], "the stream ended within a beginning of a container: its last 3 bytes are dropped"},
+		{"nothing", "", "", ""},
+		{"what is not read", "", "ID3 and what follows", ""},
+	} {
+		for _, end := range []string{`{"type":"CloseStream"}`, ""} {
+			t.Run(tt.name+end, func(t *testing.T) {
+				t.Parallel()
+				c, _ := open(t, tt.query)
+				if tt.stream != "" {
+					send(c, []byte(tt.stream))
+				}
+				var got []string
+				hear := func(ev dialect.Event) {
+					if got = append(got, show(ev)); ev.Kind == dialect.Notice {
+						got[len(got)-1] += ": " + ev.Note.Message
+					}
+				}
+				for range 2 { // the second has nothing to tell
+					if end == "" {
+						c.Decode(websocket.MessageBinary, nil, hear)
+					} else {
+						c.Decode(websocket.MessageText, []byte(end), hear)
+					}
+				}
+				want := []string{"end", "end"}
+				if c.unusable && end == "" {
+					want = nil // its end is on the way
+				}
+				if tt.told != "" {
+					want = append([]string{"notice cut_off: " + tt.told}, want...)
+				}
+				wantLines(t, got, want...)
+			})
+		}
+	}
+}
+
 func TestOpusPackets(t *testing.T) {
 	t.Parallel()
 	c, _ := open(t, "encoding=opus&sample_rate=48000")

@@ -26,6 +26,7 @@ const (
 	CodeBadJSON     = "bad_json"     // a text message is no JSON object
 	CodeUnknownType = "unknown_type" // a type that the protocol does not have
 	CodeBadPayload  = "bad_payload"  // bytes that are no audio, between audio
+	CodeCutOff      = "cut_off"      // the stream ended within a sample, a page or a header
 	CodeParameters  = "parameters"   // parameters that count for nothing, or not for all that they promise
 )
 

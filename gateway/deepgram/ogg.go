@@ -25,6 +25,8 @@ func (o *oggPages) take(data []byte, r *reader) {
 	}
 }
 
+func (o *oggPages) rest(r *reader) { r.cutOff(o.stream.Rest(), "page of Ogg") }
+
 func (o *oggPages) page(page ogg.Page, r *reader) {
 	switch {
 	case page.Lost >= ogg.MaxPage && !o.started:

@@ -38,10 +38,11 @@ const (
 	optionExtra  = "extra."               // before an extra's key
 )
 
-// notOffered would change what results mean, or where they go. With no value, or the
-// one that stands for its absence, each is accepted.
+// notOffered would change what results mean, or where they go, and no message of the
+// protocol can say that it did not. With no value, or the one that stands for its absence,
+// each is accepted.
 func notOffered() map[string]string {
-	const off = "false"
+	const off = "false, this is not offered here"
 	const none = "no value, this is not offered here"
 	return map[string]string{
 		"callback": none, "detect_entities": off, "detect_language": off, "diarize": off, "diarize_model": none,
@@ -305,7 +306,9 @@ func (q *query) unknown() {
 			"language", "endpointing", "utterance_end_ms", "tag", "extra", "punctuate", "smart_format", "filler_words", "mip_opt_out",
 			"alternatives", "no_delay", "access_token":
 		case "callback_method":
-			q.warn("callback_method counts only with callback, which is not offered here")
+			if _, off := q.unset(name); !off {
+				q.warn("callback_method counts only with callback, which is not offered here")
+			}
 		default:
 			if _, known := refused[name]; !known {
 				names = append(names, quote(name))

@@ -72,10 +72,11 @@ func (q *query) flag(name string) bool {
 	return false
 }
 
-// number is a whole number in a range; ok is false where there is none.
+// number is a whole number in a range; ok is false where there is none, which some
+// clients write as false.
 func (q *query) number(name string, least, most int) (n int, ok bool) {
 	text := q.text(name)
-	if text == "" {
+	if text == "" || strings.EqualFold(text, "false") {
 		return 0, false
 	}
 	n, err := strconv.Atoi(text)

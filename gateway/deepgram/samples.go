@@ -46,6 +46,11 @@ func (s *samples) take(data []byte, r *reader) {
 	}
 }
 
+func (s *samples) rest(r *reader) {
+	r.cutOff(len(s.part), "sample of all channels")
+	s.part = nil
+}
+
 // packets are Opus, one a message. Clients that forward a recorder's output often call
 // an Ogg stream opus.
 type packets struct {
@@ -70,3 +75,5 @@ func (p *packets) take(data []byte, r *reader) {
 	}
 	r.frame(bytes.Clone(data), -1)
 }
+
+func (p *packets) rest(*reader) {}

@@ -25,6 +25,11 @@ func (s *sniffer) take(data []byte, r *reader) {
 	r.input.take(s.head, r)
 }
 
+func (s *sniffer) rest(r *reader) {
+	r.cutOff(len(s.head), "beginning of a container")
+	s.head = nil
+}
+
 // container names what browsers and tools send most and is not read here.
 func container(head []byte) string {
 	for _, c := range []struct {

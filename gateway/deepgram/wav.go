@@ -28,6 +28,7 @@ const (
 // wav reads a WAV stream that is cut anywhere. What follows its samples is no audio.
 type wav struct {
 	head    []byte // not read yet, before the samples
+	came    int64  // bytes of the header so far
 	riff    bool   // the stream's own header was read
 	skip    int64  // bytes of a chunk that nobody wants, still to come
 	skipped int64  // of such chunks in all
@@ -43,6 +44,7 @@ func (w *wav) take(data []byte, r *reader) {
 		return
 	}
 	w.head = append(w.head, data...)
+	w.came += int64(len(data))
 	for w.samples == nil && !r.unusable && w.step(r) {
 	}
 	if w.samples != nil {
@@ -50,6 +52,15 @@ func (w *wav) take(data []byte, r *reader) {
 		w.head = nil
 		w.audio(rest, r)
 	}
+}
+
+func (w *wav) rest(r *reader) {
+	if w.samples != nil {
+		w.samples.rest(r)
+		return
+	}
+	r.cutOff(int(w.came), "header of WAV")
+	w.head, w.came = nil, 0
 }
 
 // step reads the next thing of the header; false: more bytes are needed.

@@ -6,6 +6,7 @@ package dialect
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -16,6 +17,18 @@ import (
 // KeyProtocol begins the subprotocol in which a web page, that can't set headers, shows
 // its API key to a dialect that says so. It is never echoed, so it stands behind another.
 const KeyProtocol = "stenobus.key."
+
+// PageKey is the key that a web page shows in that way, empty if there is none.
+func PageKey(r *http.Request) string {
+	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(line, ",") {
+			if key, ok := strings.CutPrefix(strings.TrimSpace(name), KeyProtocol); ok {
+				return key
+			}
+		}
+	}
+	return ""
+}
 
 // Dialect speaks one client protocol.
 type Dialect interface {

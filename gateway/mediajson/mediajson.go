@@ -82,8 +82,9 @@ func (d *Dialect) About() string {
 	return "conference bridges: JSON events with base64 audio, many sources on one socket; ?sessionId=ID&sendBack=true"
 }
 
-// Key implements dialect.Dialect: the protocol has none of its own.
-func (d *Dialect) Key(*http.Request) string { return "" }
+// Key implements dialect.Dialect: the protocol has none of its own, and a web page shows
+// it as a subprotocol.
+func (d *Dialect) Key(r *http.Request) string { return dialect.PageKey(r) }
 
 // Refuse implements dialect.Dialect.
 func (d *Dialect) Refuse(why dialect.Refusal, h http.Header) string { return why.Plain(h) }

@@ -10,7 +10,10 @@ import (
 	"stenobus/gateway/dialect"
 )
 
-const maxEnded = 16 // utterances whose late interims are known as such
+const (
+	maxEnded = 16       // utterances whose late interims are known as such
+	maxText  = 64 << 10 // bytes of an open item's finals, about an hour and a half of speech; see full
+)
 
 // writer is the half of a conversation that the session owns.
 type writer struct {
@@ -58,7 +61,7 @@ func (w *writer) Result(r dialect.Result) [][]byte {
 		return w.ofTurn(p.turn, r)
 	case !p.vad:
 		w.begin(p.open)
-		return w.words(r.Text, true)
+		return w.full(w.words(r.Text, true), at(r.EndMS, r))
 	case r.Text == "" && !w.spoken && w.finals == "":
 		return nil
 	}
@@ -113,6 +116,20 @@ func (w *writer) close(utterance string) {
 	if w.ended = append(w.ended, utterance); len(w.ended) > maxEnded {
 		w.ended = slices.Delete(w.ended, 0, 1)
 	}
+}
+
+// full ends an item that no commit has ended and whose text is as long as one may be: the
+// client gets all of it as if it had committed there, and what follows is another item.
+func (w *writer) full(out [][]byte, end time.Duration) [][]byte {
+	if len(w.finals) < maxText {
+		return out
+	}
+	c, length, ok := w.turns.cut(end)
+	if !ok { // a commit came between: its item is complete once the results before it are here
+		return out
+	}
+	out = append(out, w.turns.added(c)...)
+	return append(out, w.completed(c, length)...)
 }
 
 // words adds to the item. Deltas can only add to one another, so of an interim only

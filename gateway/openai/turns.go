@@ -162,6 +162,18 @@ func (t *turns) finish(end time.Duration) (c committed, ok bool) {
 	return t.close(end), true
 }
 
+// cut ends the open item where its results do, unless a client's commit was sooner.
+func (t *turns) cut(end time.Duration) (c committed, length time.Duration, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.pending) > 0 {
+		return committed{}, 0, false
+	}
+	from := t.from
+	c = t.close(end)
+	return c, t.from - from, true
+}
+
 // rest commits what is left when the session ends.
 func (t *turns) rest() (c committed, length time.Duration, ok bool) {
 	t.mu.Lock()

@@ -66,7 +66,7 @@ func (d *Dialect) Open(r *http.Request) (dialect.Conversation, dialect.Request, 
 	}
 	read := &reader{format: w.req.Default, spelt: w.spelt}
 	if w.vosk {
-		return newVosk(read, w.interims), w.req, nil
+		return newVosk(read, w.interims, w.req.SessionID != ""), w.req, nil
 	}
 	return conversation{reader: read, writer: &writer{interims: w.interims}}, w.req, nil
 }

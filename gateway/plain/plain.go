@@ -60,16 +60,7 @@ func (d *Dialect) About() string {
 }
 
 // Key implements dialect.Dialect: a web page shows it as a subprotocol.
-func (d *Dialect) Key(r *http.Request) string {
-	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for name := range strings.SplitSeq(line, ",") {
-			if key, ok := strings.CutPrefix(strings.TrimSpace(name), dialect.KeyProtocol); ok {
-				return key
-			}
-		}
-	}
-	return ""
-}
+func (d *Dialect) Key(r *http.Request) string { return dialect.PageKey(r) }
 
 // failure is an error in the protocol's words.
 type failure struct {

@@ -34,6 +34,7 @@ const (
 type vosk struct {
 	*reader
 	interims bool
+	named    bool // the client gave the session's id, so it may come back: times are on the session clock
 
 	mu      sync.Mutex // guards what follows: both goroutines write it
 	bare    bool       // finals go without words
@@ -89,7 +90,9 @@ type alternative struct {
 	Text       string  `json:"text"`
 }
 
-// word has its times in seconds from the beginning of the audio.
+// word has its times in seconds from the beginning of the audio. Of a session that may
+// have several connections, each of which has a beginning of its own, they are on the
+// session clock.
 type word struct {
 	Conf  float64 `json:"conf"`
 	End   float64 `json:"end"`
@@ -97,8 +100,8 @@ type word struct {
 	Word  string  `json:"word"`
 }
 
-func newVosk(r *reader, interims bool) *vosk {
-	v := &vosk{reader: r, interims: interims}
+func newVosk(r *reader, interims, named bool) *vosk {
+	v := &vosk{reader: r, interims: interims, named: named}
 	r.shape = func(said shape) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -225,9 +228,13 @@ func (v *vosk) render(finals []dialect.Result) final {
 		if r.Confidence > 0 {
 			confidence = min(confidence, r.Confidence)
 		}
+		origin := r.OriginMS
+		if v.named {
+			origin = 0
+		}
 		for _, w := range r.Words {
 			if !v.bare {
-				words = append(words, wordOf(w, r.OriginMS))
+				words = append(words, wordOf(w, origin))
 			}
 		}
 	}

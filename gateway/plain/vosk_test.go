@@ -174,3 +174,43 @@ func ExampleDialect_Open() {
 	fmt.Println(refusal.Text)
 	// Output: parameter "bits" is not known here, allowed: access_token, after, channels, encoding, engine, format, interims, language, sample_rate, session, tag, and x-NAME for an engine's own options
 }
+
+// Times of a session that a client may come back to go on where they were, whatever the
+// connection that hears them has sent itself.
+func TestTimesAfterAResume(t *testing.T) {
+	t.Parallel()
+	result := func(start, end, origin int64) dialect.Result {
+		return dialect.Result{
+			Type: dialect.TypeFinal, Text: "yes", StartMS: start, EndMS: end, OriginMS: origin,
+			Words: []subjects.Word{{Text: "yes", StartMS: start, EndMS: end, Confidence: 1}},
+		}
+	}
+	before, missed, after := result(3200, 3500, 3000), result(8000, 8400, 0), result(61_000, 61_500, 60_000)
+	for _, tt := range []struct {
+		name, query string
+		r           dialect.Result
+		want        string
+	}{
+		{"Vosk, a session of one connection", "format=vosk", before, `"end":0.5,"start":0.2`},
+		{"Vosk, first connection", "format=vosk&session=s", before, `"end":3.5,"start":3.2`},
+		{"Vosk, back, what it missed", "format=vosk&session=s&after=0", missed, `"end":8.4,"start":8`},
+		{"Vosk, back, what it sent", "format=vosk&session=s&after=7", after, `"end":61.5,"start":61`},
+		{"first connection", "session=s", before, `"start_ms":3200,"end_ms":3500`},
+		{"back, what it missed", "session=s&after=0", missed, `"start_ms":8000,"end_ms":8400`},
+		{"back, what it sent", "session=s&after=7", after, `"start_ms":61000,"end_ms":61500`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			conv, _ := open(t, tt.query)
+			messages := conv.Result(tt.r)
+			conv.Decode(websocket.MessageBinary, make([]byte, 320), func(ev dialect.Event) {
+				if ev.Kind == dialect.Reply {
+					messages = append(messages, ev.Payload)
+				}
+			})
+			if len(messages) != 1 || strings.Count(string(messages[0]), tt.want) == 0 {
+				t.Errorf("%s, want %s in it", messages, tt.want)
+			}
+		})
+	}
+}

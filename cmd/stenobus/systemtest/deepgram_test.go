@@ -268,6 +268,15 @@ func TestDeepgramCloses(t *testing.T) {
 	if !slices.ContainsFunc(all, func(h heard) bool { return h.Type == "Error" && h.Variant == "bad_json" }) {
 		t.Errorf("heard %+v", all)
 	}
+
+	cut := mustListen(t, gw, "encoding=linear16&sample_rate=16000")
+	cut.send(make([]byte, 641))
+	cut.send(`{"type":"CloseStream"}`)
+	all = cut.closed(websocket.StatusNormalClosure, "")
+	cut.metadata(all)
+	if !slices.ContainsFunc(all, func(h heard) bool { return h.Type == "Error" && h.Variant == "cut_off" }) {
+		t.Errorf("heard %+v", all)
+	}
 }
 
 // Nobody can come back to a session of this protocol: it ends with its connection, even

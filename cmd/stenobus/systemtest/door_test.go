@@ -71,6 +71,7 @@ func doorways() map[string]doorway {
 	return map[string]doorway{
 		"mediajson":              {path: "/transcribe?sendBack=true", show: bearer, say: ping, kind: websocket.MessageText, hear: pong},
 		"mediajson, by header":   {path: "/transcribe?sendBack=true", show: func(r *shown, secret string) { r.header.Set("X-Api-Key", secret) }, say: ping, kind: websocket.MessageText, hear: pong},
+		"mediajson, by protocol": {path: "/transcribe?sendBack=true", show: protocols("stenobus", "stenobus.key."), say: ping, kind: websocket.MessageText, hear: pong},
 		"mediajson, by query":    {path: "/transcribe?sendBack=true", show: func(r *shown, secret string) { r.query = "&access_token=" + secret }, say: ping, kind: websocket.MessageText, hear: pong},
 		"deepgram":               with(dg, func(r *shown, secret string) { r.header.Set("Authorization", "Token "+secret) }),
 		"deepgram, by protocol":  with(dg, protocols("token", "")),

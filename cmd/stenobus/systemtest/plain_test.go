@@ -298,6 +298,9 @@ func TestPageAtRoot(t *testing.T) {
 		if resp.StatusCode != tt.status || !strings.HasPrefix(resp.Header.Get("Content-Type"), tt.kind) || !strings.Contains(string(body), tt.says) {
 			t.Errorf("%s for %s with key %q: %d %s %.200s", tt.path, tt.accept, tt.key, resp.StatusCode, resp.Header.Get("Content-Type"), body)
 		}
+		if !resp.Close {
+			t.Errorf("%s: a stranger keeps the connection", tt.path)
+		}
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

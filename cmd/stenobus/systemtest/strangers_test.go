@@ -43,7 +43,9 @@ func TestStrangersAtTheDoor(t *testing.T) {
 		Log: slog.New(slog.DiscardHandler), Auth: byName{"ann": {Name: "ann"}},
 	}, func(_ *node, server *httptest.Server) {
 		server.Config = front.NewServer(server.Config.Handler, front.Limits{HeaderWait: 500 * time.Millisecond}, s.quiet())
-		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		bound := server.Config.ConnState
+		server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+			bound(conn, state)
 			switch state {
 			case http.StateNew:
 				open.Add(1)

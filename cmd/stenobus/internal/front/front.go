@@ -20,6 +20,8 @@ import (
 const (
 	HeaderWait  = 10 * time.Second
 	HeaderBytes = 16 << 10
+	Waiting     = 4096
+	WaitingEach = 2048
 
 	pageWait = 30 * time.Second
 	idleWait = 10 * time.Second
@@ -29,6 +31,9 @@ const (
 type Limits struct {
 	HeaderWait  time.Duration // until a request's header is here, the TLS handshake included; 0: 10 s
 	HeaderBytes int           // of a request's header; 0: 16 KiB
+	Waiting     int           // connections at once on which no request is under way, TLS handshakes included; beyond it the one that waits longest is closed; 0: 4,096
+	WaitingEach int           // the same of one address; 0: 2,048
+	Metrics     *Metrics      // nil: none
 	PageWait    time.Duration // until a page was asked for with all of a body that nobody reads, and was read; 0: 30 s. WebSockets have no such end
 }
 
@@ -60,6 +65,12 @@ func NewServer(h http.Handler, lim Limits, log *slog.Logger) *http.Server {
 	if lim.HeaderBytes == 0 {
 		lim.HeaderBytes = HeaderBytes
 	}
+	if lim.Waiting == 0 {
+		lim.Waiting = Waiting
+	}
+	if lim.WaitingEach == 0 {
+		lim.WaitingEach = WaitingEach
+	}
 	if lim.PageWait == 0 {
 		lim.PageWait = pageWait
 	}
@@ -73,6 +84,7 @@ func NewServer(h http.Handler, lim Limits, log *slog.Logger) *http.Server {
 		WriteTimeout:      lim.HeaderWait + lim.PageWait,
 		MaxHeaderBytes:    lim.HeaderBytes,
 		IdleTimeout:       idleWait,
+		ConnState:         newWaiting(lim, log).state,
 		ErrorLog:          slog.NewLogLogger(faults{log.With("part", "http").Handler()}, slog.LevelDebug),
 	}
 }

@@ -21,6 +21,33 @@ import (
 // readyWait bounds the answer to /readyz: whoever asks has a time-out of its own.
 const readyWait = time.Second
 
+// rememberFor is how long an answer to /readyz counts: less than it takes between two
+// questions of whoever means them, and no more work for however many strangers ask.
+const rememberFor = 250 * time.Millisecond
+
+// Remember makes of a question that costs something one that is asked once at a time, and
+// not again for a moment. Whoever comes meanwhile gets the same answer.
+func Remember(ask func(context.Context) error) func(context.Context) error {
+	turn := make(chan struct{}, 1) // its holder owns what follows
+	var at time.Time
+	var answer error
+	return func(ctx context.Context) error {
+		select {
+		case turn <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-turn }()
+		if at.IsZero() || time.Since(at) >= rememberFor {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyWait) // others hear the answer too
+			defer cancel()
+			answer = ask(ctx)
+			at = time.Now()
+		}
+		return answer
+	}
+}
+
 // Pages is an http.Handler of one role. All fields but Next are needed.
 type Pages struct {
 	Ready   func(context.Context) error // nil while the role can do its work

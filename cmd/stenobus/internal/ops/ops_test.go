@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"stenobus/cmd/stenobus/internal/ops"
 )
@@ -59,6 +62,60 @@ func TestReadyIsBounded(t *testing.T) {
 	if w.Code != http.StatusServiceUnavailable {
 		t.Errorf("a role that hangs: %d, want 503", w.Code)
 	}
+}
+
+// However many ask, the question is asked once in a while, and the asker who began it
+// may leave.
+func TestReadinessIsAskedOnceInAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		down := errors.New("no dispatcher answers")
+		var answer error
+		ready := ops.Remember(func(ctx context.Context) error {
+			asked++
+			select {
+			case <-time.After(100 * time.Millisecond):
+				return answer
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		all := func(want error) {
+			t.Helper()
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() {
+					if err := ready(t.Context()); !errors.Is(err, want) {
+						t.Errorf("%v, want %v", err, want)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		hasty, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := ready(hasty); err != nil {
+			t.Errorf("who began it and left: %v", err)
+		}
+		all(nil)
+		if asked != 1 {
+			t.Errorf("asked %d times, want once", asked)
+		}
+		time.Sleep(250 * time.Millisecond)
+		answer = down
+		all(down)
+		if asked != 2 {
+			t.Errorf("asked %d times, want once more", asked)
+		}
+		time.Sleep(250 * time.Millisecond)
+		go all(down)
+		synctest.Wait()
+		if err := ready(hasty); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who can't wait: %v", err)
+		}
+		time.Sleep(time.Second)
+	})
 }
 
 func TestStatusThatDoesNotEncode(t *testing.T) {

@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"stenobus/gateway/dialect"
+)
+
+// errTooBig is of a message above Config.MaxMessage.
+var errTooBig = errors.New("message too big")
+
+// closeWait bounds what is left of a connection once its end is decided.
+const closeWait = 10 * time.Second
+
+// socket is a client's WebSocket.
+type socket struct {
+	*websocket.Conn
+	raw net.Conn
+}
+
+// upgrade makes one of a request that handshake found good.
+func (g *Server) upgrade(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect) (*socket, error) {
+	taken := &hijacking{ResponseWriter: w}
+	conn, err := websocket.Accept(taken, r, &websocket.AcceptOptions{
+		Subprotocols:    subprotocols(r, req, d),
+		OriginPatterns:  g.cfg.Origins, // strangePage has looked at them already
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		return nil, err
+	}
+	conn.SetReadLimit(-1) // readMessage has it: the library would close in words of its own
+	return &socket{conn, taken.conn}, nil
+}
+
+// hijacking remembers the connection that the library takes over.
+type hijacking struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buf, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, buf, err
+}
+
+// finish ends the connection with a close frame and waits for its answer, within closeWait
+// and ctx: the library alone would read for ever what a client still sends of a frame
+// without end.
+func (s *socket) finish(ctx context.Context, status websocket.StatusCode, reason string) error {
+	defer context.AfterFunc(ctx, func() { _ = s.raw.Close() })()
+	_ = s.raw.SetDeadline(time.Now().Add(closeWait)) // fails where it is closed already
+	return s.Close(status, reason)
+}
+
+// maxSpare is how much memory a connection keeps for its next message, bytes.
+const maxSpare = 16 << 10
+
+// readMessage reads one message into buf, and errTooBig in place of one above a limit.
+// The connection is whole after that, so that the client can be told.
+func (s *socket) readMessage(ctx context.Context, buf *bytes.Buffer, most int64) (websocket.MessageType, []byte, error) {
+	kind, r, err := s.Reader(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	if buf.Cap() > maxSpare {
+		*buf = bytes.Buffer{}
+	}
+	buf.Reset()
+	n, err := buf.ReadFrom(&io.LimitedReader{R: r, N: most + 1})
+	if err == nil && n > most {
+		err = errTooBig
+	}
+	return kind, buf.Bytes(), err
+}
