@@ -50,6 +50,8 @@ type Server struct {
 	wg      sync.WaitGroup   // helpers of sessions
 	faults  sync.Map         // message to *rate.Sometimes: what goes wrong again and again is logged now and then
 
+	together sync.Mutex // of all sessions, where a build for benchmarks wants that: see safeguard.ApartOff
+
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]*presence
 	held     holdings // of the principals, the same sessions

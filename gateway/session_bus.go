@@ -344,6 +344,11 @@ func (s *session) onlyFresh() bool {
 
 func (s *session) publish(e subjects.Envelope, payload []byte) {
 	e.Stamp = s.stamp
+	if safeguard.ApartOff {
+		s.srv.together.Lock()
+		defer s.srv.together.Unlock()
+		defer func() { _ = s.srv.nc.FlushTimeout(time.Second) }() // it is only to take time
+	}
 	if err := s.srv.nc.PublishMsg(s.writer.Msg(&e, s.subject, payload)); err != nil {
 		s.srv.metrics.unsent.Inc() // the owner reports the hole once the bus is back
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"stenobus/gateway/dialect"
+	"stenobus/subjects/safeguard"
 )
 
 // reader is the half of a conversation that the socket's reader owns.
@@ -35,7 +36,7 @@ func (r *reader) Decode(_ websocket.MessageType, data []byte, emit func(dialect.
 		emit(ev)
 	}
 	r.pending = nil
-	if !r.long {
+	if !r.long && !safeguard.ScanOff {
 		if f, ok := scanMedia(data); ok {
 			r.media(f, emit)
 			return
