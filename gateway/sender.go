@@ -13,6 +13,7 @@ const (
 	maxInFlight = 512      // numbers sent and not acknowledged
 	maxShared   = 64       // frames of one message
 	maxPayload  = 64 << 10 // bytes of one message, unless a single frame has more
+	runRoom     = 64       // most bytes that one run of a skip takes in its message
 )
 
 // entry is one number of a session, or the run of numbers that a skip stands for,
@@ -21,6 +22,7 @@ type entry struct {
 	kind    subjects.Kind
 	count   uint64 // numbers it stands for: 1, or more for a skip
 	source  uint32
+	tooBig  bool   // a frame that no message holds: a skip goes out in its place
 	payload []byte // a frame's audio, or a control message's body
 	packet  int64
 	at      int64            // ms on the session clock
@@ -37,6 +39,7 @@ type sender struct {
 	base   uint64 // number of window[0]
 	end    uint64 // number after the window's last
 	bytes  int
+	room   int // most bytes of one message
 
 	ready bool   // an owner has said where to begin
 	next  uint64 // number to send next
@@ -55,7 +58,7 @@ type span struct{ from, to uint64 }
 
 func newSender() *sender {
 	return &sender{
-		first: 1, base: 1, end: 1, next: 1,
+		first: 1, base: 1, end: 1, next: 1, room: maxPayload,
 		sources:  map[uint32]subjects.Source{},
 		covered:  map[uint32]uint64{},
 		accepted: map[uint32]uint64{},
@@ -231,7 +234,9 @@ func (s *sender) giveUp(keep time.Duration, bytes int) (lost uint64, announce bo
 		e := &s.window[i]
 		switch e.kind {
 		case subjects.KindFrames:
-			lost++
+			if !e.tooBig { // else it was lost before
+				lost++
+			}
 			announce = announce || e.starts != nil && s.base+skip.count > s.acked
 			skip.run(e.source, 1)
 			applyState(s.sources, e)
@@ -248,9 +253,6 @@ func (s *sender) giveUp(keep time.Duration, bytes int) (lost uint64, announce bo
 		s.bytes -= len(e.payload)
 	}
 	s.window = slices.Replace(s.window, 0, k, skip)
-	if s.next > s.base && s.next < s.base+skip.count {
-		s.next = s.base // the skip goes out whole
-	}
 	return lost, announce
 }
 

@@ -136,6 +136,8 @@ type received struct {
 	feed  *feed // of its source, nil for all of them
 	at    int64
 	quiet bool // of a flush: the client did not ask for it
+
+	tooBig bool // of a frame: no message holds it
 }
 
 // notice keeps one kind of complaint from flooding log and client.
@@ -180,7 +182,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		refused: map[uint32]uint64{},
 		notices: map[string]*notice{},
 	}
-	s.connects = g.nc.Stats().Reconnects
+	s.connects, s.snd.room = g.nc.Stats().Reconnects, s.messageRoom()
 	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) }, conv.Closing)
 	s.idle = or(req.Idle, g.cfg.IdleWait)
 	s.gapless, s.once, s.deltas = req.Gapless, req.Once, req.Deltas

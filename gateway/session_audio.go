@@ -89,6 +89,9 @@ func (s *session) take(ev dialect.Event) {
 		if s.numbered { // before, its format may not be known, and the window bounds it
 			s.pace.pay(duration(f.format, ev.Payload), len(s.feeds), time.Now())
 		}
+		if len(ev.Payload) > s.snd.room {
+			s.tooBig(&r)
+		}
 	case dialect.Stop:
 		if f == nil {
 			return
@@ -97,7 +100,7 @@ func (s *session) take(ev dialect.Event) {
 	}
 	if !s.numbered {
 		s.held = append(s.held, r)
-		s.heldB += len(ev.Payload)
+		s.heldB += len(r.event.Payload)
 		return
 	}
 	s.number(r)
@@ -125,11 +128,12 @@ func (s *session) number(r received) {
 		if f.starts != nil && f.starts.Encoding == "opus" && isOgg(ev.Payload) {
 			f.starts.Encoding = "ogg-opus" // said here once, for a worker that joins in the middle can't see it
 		}
-		f.last = s.snd.push(entry{
-			kind: subjects.KindFrames, source: f.number, payload: ev.Payload,
-			packet: ev.Packet, at: r.at + s.clockMS, starts: f.starts,
-		})
-		f.starts, f.heard = nil, true
+		e := entry{kind: subjects.KindFrames, source: f.number, payload: ev.Payload, packet: ev.Packet, at: r.at + s.clockMS, tooBig: r.tooBig}
+		if !e.tooBig { // else the next one says how the source begins
+			e.starts = f.starts
+			f.starts, f.heard = nil, true
+		}
+		f.last = s.snd.push(e)
 	case dialect.Stop:
 		if f.heard {
 			s.snd.push(entry{kind: subjects.KindStop, source: f.number})

@@ -176,6 +176,9 @@ func (s *session) progress(p subjects.Progress) {
 		var n uint64
 		var last string
 		for reason, c := range reasons {
+			if reason == subjects.RefusedTooBig {
+				continue // it was told when it came
+			}
 			n += c
 			last = reason
 		}

@@ -82,6 +82,37 @@ func TestAudioFasterThanAllowed(t *testing.T) {
 	s.ledgerOf("room", frames)
 }
 
+// Frames that no message on the bus holds are refused one by one, also while no worker has
+// the session, and everybody else is heard.
+func TestFramesBeyondTheBus(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gw := s.gatewayAlone(gateway.Config{MaxMessage: 4 << 20})
+	c := dial(t, gw, named("room"))
+	big := func() {
+		c.raw(fmt.Sprintf(`{"event":"media","media":{"tag":"a","payload":%q}}`, base64.StdEncoding.EncodeToString(make([]byte, 1200<<10))))
+	}
+	c.raw(`{"event":"start","start":{"tag":"a","mediaFormat":{"encoding":"l16","sampleRate":48000,"channels":1}}}`)
+	big() // the source begins with it
+	c.until("it is told", func() bool { return c.note("warning", "frame_too_big") != nil })
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	c.until("it is served", func() bool { return c.note("ready", "") != nil })
+	c.speakL16("a", 30)
+	c.start("b")
+	c.speak("b", 30)
+	big()
+	c.speakL16("a", 30)
+	c.end()
+	c.endsWith(websocket.StatusNormalClosure, "")
+	if n := c.note("warning", "frame_too_big"); !strings.Contains(n.Allowed, "bytes") || n.Field != "media.payload" || n.Tag != "a" {
+		t.Errorf("it was told %+v", n)
+	}
+	if e := c.note("ended", ""); e.Accepted["a"] != 62 || e.Refused["a"] != 2 || e.Covered["a"] != 60 || e.Covered["b"] != 30 {
+		t.Errorf("ledger %+v, want 62 frames of a accepted and 2 of them refused", e)
+	}
+}
+
 func TestAddressThatConnectsTooOften(t *testing.T) {
 	t.Parallel()
 	s, gw := limited(t, gateway.Config{ConnectRate: 0.01})
