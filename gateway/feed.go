@@ -18,6 +18,7 @@ type feed struct {
 	starts *subjects.Source // to travel with the next frame
 	heard  bool             // a frame was numbered
 	last   uint64           // number of the last of these
+	done   bool             // a flush was numbered since
 	placed bool             // a frame was placed
 	origin int64            // session clock of the first one, without the offset of a session that lived before
 

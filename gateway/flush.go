@@ -18,9 +18,9 @@ type flushing struct {
 
 // finalise flushes every source for this gateway's own sake: the client is not told.
 func (s *session) finalise() {
-	r := received{event: dialect.Event{Kind: dialect.Flush}, quiet: true}
+	r := received{kind: dialect.Flush, quiet: true}
 	if !s.numbered {
-		s.held = append(s.held, r)
+		s.hold(r)
 		return
 	}
 	s.number(r)

@@ -14,6 +14,8 @@ import (
 const (
 	writeWait = 10 * time.Second // of one message to the client
 	pingEvery = 20 * time.Second // an idle connection is asked whether it lives
+
+	messageCost = 80 // what a message takes beside its data, bytes
 )
 
 // errSlow says that a client reads too slowly for what must be delivered.
@@ -40,6 +42,8 @@ type message struct {
 	source string // of an interim; empty: must be delivered
 }
 
+func (m *message) size() int { return len(m.data) + messageCost }
+
 func newOutbox(limit int, shed func(int), closing func(dialect.Closing) dialect.Closing) *outbox {
 	return &outbox{limit: limit, shed: shed, closing: closing, wake: make(chan struct{}, 1)}
 }
@@ -54,10 +58,10 @@ func (o *outbox) push(m message) error {
 	if m.source != "" {
 		o.drop(func(w message) bool { return w.source == m.source })
 	}
-	if o.bytes+len(m.data) > o.limit {
+	if o.bytes+m.size() > o.limit {
 		o.drop(func(w message) bool { return w.source != "" })
 	}
-	if o.bytes+len(m.data) > o.limit {
+	if o.bytes+m.size() > o.limit {
 		if m.source != "" {
 			o.shed(1)
 			return nil
@@ -65,7 +69,7 @@ func (o *outbox) push(m message) error {
 		return errSlow
 	}
 	o.queue = append(o.queue, m)
-	o.bytes += len(m.data)
+	o.bytes += m.size()
 	o.signal()
 	return nil
 }
@@ -81,7 +85,7 @@ func (o *outbox) drop(which func(message) bool) {
 	kept := o.queue[:0]
 	for _, w := range o.queue {
 		if w.source != "" && which(w) {
-			o.bytes -= len(w.data)
+			o.bytes -= w.size()
 			o.shed(1)
 			continue
 		}
@@ -131,7 +135,7 @@ func (o *outbox) pop() (message, *end, bool) {
 	if o.queue = o.queue[1:]; len(o.queue) == 0 {
 		o.queue = nil
 	}
-	o.bytes -= len(m.data)
+	o.bytes -= m.size()
 	return m, nil, true
 }
 

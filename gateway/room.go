@@ -22,8 +22,8 @@ func (s *session) tooBig(r *received) {
 	most := s.snd.room
 	s.srv.metrics.refused.WithLabelValues(subjects.RefusedTooBig).Inc()
 	s.warn(dialect.Note{
-		Code: subjects.RefusedTooBig, Tag: r.event.Tag, Field: "media.payload", Allowed: fmt.Sprintf("%d bytes", most),
-		Message: fmt.Sprintf("a frame of %d bytes of source %.64q is not transcribed, the bus takes at most %d", len(r.event.Payload), r.event.Tag, most),
+		Code: subjects.RefusedTooBig, Tag: r.tag, Field: "media.payload", Allowed: fmt.Sprintf("%d bytes", most),
+		Message: fmt.Sprintf("a frame of %d bytes of source %.64q is not transcribed, the bus takes at most %d", len(r.payload), r.tag, most),
 	})
-	r.tooBig, r.event.Payload = true, nil
+	r.tooBig, r.payload = true, nil
 }

@@ -59,8 +59,8 @@ func TestSenderKeepsUntilCovered(t *testing.T) {
 		t.Errorf("window begins at %d: received is not covered", s.base)
 	}
 	s.cover(map[uint32]uint64{1: 4})
-	if s.base != 5 || s.uncoveredTo(s.last()) != 2 || s.bytes != 16 {
-		t.Errorf("base %d uncovered %d bytes %d, want 5, 2, 16", s.base, s.uncoveredTo(s.last()), s.bytes)
+	if s.base != 5 || s.uncoveredTo(s.last()) != 2 || s.bytes != 2*(8+entryCost) {
+		t.Errorf("base %d uncovered %d bytes %d, want 5, 2 and those of 2 frames", s.base, s.uncoveredTo(s.last()), s.bytes)
 	}
 	n, live = s.begin(map[uint32]uint64{1: 5}, 0) // another worker
 	if n != 6 || len(live) != 1 || live[0].Source != 1 {
@@ -126,8 +126,9 @@ func TestSenderGivesUpTheOldest(t *testing.T) {
 	if more, _ := s.giveUp(time.Second, 1<<20); more != 0 {
 		t.Errorf("gave up %d more with room enough", more)
 	}
-	if lost, _ = s.giveUp(time.Hour, 80); lost != 41 || s.bytes != 80 {
-		t.Errorf("gave up %d for %d bytes left, want 41 and 80", lost, s.bytes)
+	skip, ten := s.window[0].size(), 10*(8+entryCost)
+	if lost, _ = s.giveUp(time.Hour, skip+ten); lost != 41 || s.bytes != ten+s.window[0].size() {
+		t.Errorf("gave up %d, %d bytes are left, want 41 and 10 frames behind a skip", lost, s.bytes)
 	}
 	s.ack(101)
 	s.cover(map[uint32]uint64{1: 101, 2: 101})

@@ -24,7 +24,6 @@ const (
 	resultLag    = 300 * time.Millisecond // a stored result that has not come by then is read from the store
 	maxMoves     = 8                      // moves within moveSpan, beyond which no worker seems able
 	moveSpan     = 30 * time.Second
-	maxEntries   = 200_000                // entries waiting, whatever their size: a minute of 60 sources
 	socketBound  = 250 * time.Millisecond // for the last word of a superseded client's socket
 	aheadBound   = 5 * time.Second        // a client this far ahead of real time fills the window itself
 )
@@ -128,16 +127,6 @@ const (
 // clocks are the moments at which the loop has something to do; zero: never.
 type clocks struct {
 	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt, idle, length, pace time.Time
-}
-
-// received is an entry that has no number yet.
-type received struct {
-	event dialect.Event
-	feed  *feed // of its source, nil for all of them
-	at    int64
-	quiet bool // of a flush: the client did not ask for it
-
-	tooBig bool // of a frame: no message holds it
 }
 
 // notice keeps one kind of complaint from flooding log and client.
@@ -376,15 +365,6 @@ func (s *session) close(why end) {
 func sum(counts map[uint32]uint64) (n uint64) {
 	for _, c := range counts {
 		n += c
-	}
-	return n
-}
-
-func (s *session) heldFrames() (n int) {
-	for _, r := range s.held {
-		if r.event.Kind == dialect.Media {
-			n++
-		}
 	}
 	return n
 }
