@@ -85,8 +85,9 @@ type session struct {
 	deltas  bool // an interim adds to those before, so all of them are delivered
 	once    bool // the client can't come back
 	nextSrc uint32
-	madeSrc int                        // sources new in this connection, those that wait for a number included
-	baseSrc int                        // sources of the session before it
+	madeSrc int                        // sources that wait for a number
+	toldB   int                        // what a result may take for the sources of this life, bytes
+	rested  map[string]*feed           // sources that were stopped for others
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
 	tail    tail
@@ -168,6 +169,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		feeds:   map[string]*feed{},
 		byNum:   map[uint32]string{},
 		resumed: map[string]subjects.Source{},
+		rested:  map[string]*feed{},
 		refused: map[uint32]uint64{},
 		notices: map[string]*notice{},
 	}

@@ -38,15 +38,8 @@ func (s *session) event(ev dialect.Event) {
 		}
 		return
 	case ev.Kind == dialect.Media && s.feeds[ev.Tag] == nil, ev.Kind == dialect.Start && s.feeds[ev.Tag] == nil:
-		if s.manySources(ev.Tag) {
+		if !s.open(ev) {
 			return
-		}
-		if _, back := s.resumed[ev.Tag]; !back {
-			s.madeSrc++
-		}
-		s.feeds[ev.Tag] = &feed{format: s.deflt}
-		if ev.Kind == dialect.Media { // never started: the request's format holds
-			s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: s.deflt, Implicit: true})
 		}
 	}
 	switch ev.Kind {
@@ -59,33 +52,18 @@ func (s *session) event(ev dialect.Event) {
 	}
 }
 
-// manySources refuses a source beyond what a session may have, at once or in its life.
-func (s *session) manySources(tag string) bool {
-	most, when := s.srv.cfg.MaxSources, "at once"
-	if _, back := s.resumed[tag]; !back && s.baseSrc+s.madeSrc >= s.srv.cfg.MaxLifeSources {
-		most, when = s.srv.cfg.MaxLifeSources, "in its life"
-	} else if len(s.feeds) < most {
-		return false
-	}
-	s.srv.metrics.refused.WithLabelValues("too_many_sources").Inc()
-	s.warn(dialect.Note{
-		Code: "too_many_sources", Field: "tag", Allowed: fmt.Sprintf("%d sources of a session %s", most, when),
-		Message: fmt.Sprintf("source %.64q is not transcribed", tag),
-	})
-	return true
-}
-
 // take places an event on the session clock and numbers it, or holds it until the
 // count is known.
 func (s *session) take(ev dialect.Event) {
 	f := s.feeds[ev.Tag]
+	now := time.Since(s.began).Milliseconds()
 	r := received{kind: ev.Kind, tag: ev.Tag, feed: f, payload: ev.Payload, packet: ev.Packet}
 	switch ev.Kind {
 	case dialect.Start:
-		f.restart(ev.Format)
+		f.restart(ev.Format, ev.Language, now)
 		r.start = &beginning{ev.Format, ev.Language, ev.Implicit}
 	case dialect.Media:
-		r.at = f.place(ev, time.Since(s.began).Milliseconds(), s.gapless)
+		r.at = f.place(ev, now, s.gapless)
 		s.srv.metrics.frames.Inc()
 		if s.numbered { // before, its format may not be known, and the window bounds it
 			s.pace.pay(duration(f.format, ev.Payload), len(s.feeds), time.Now())
@@ -94,7 +72,7 @@ func (s *session) take(ev dialect.Event) {
 			s.tooBig(&r)
 		}
 	case dialect.Stop:
-		if f == nil {
+		if delete(s.rested, ev.Tag); f == nil {
 			return
 		}
 		delete(s.feeds, ev.Tag)
@@ -116,8 +94,7 @@ func (s *session) number(r received) {
 			f.number = s.sourceNumber(r.tag)
 		}
 		if known && r.start.implicit { // in the format that an earlier connection told
-			f.format = dialect.Format{Encoding: src.Encoding, SampleRate: src.SampleRate, Channels: src.Channels}
-			f.heard = true
+			f.format, f.language, f.heard = formatOf(src), src.Language, true
 			return
 		}
 		f.starts = &subjects.Source{
@@ -154,18 +131,6 @@ func (s *session) number(r received) {
 			s.awaitFlush(sources, r.tag)
 		}
 	}
-}
-
-// sourceNumber finds the number of a source that an earlier attach announced, or
-// gives out the next.
-func (s *session) sourceNumber(name string) uint32 {
-	if src, ok := s.resumed[name]; ok {
-		delete(s.resumed, name)
-		return src.Source
-	}
-	s.nextSrc++
-	s.byNum[s.nextSrc] = name
-	return s.nextSrc
 }
 
 // bound keeps the window within its limits. A client that runs ahead of real time has

@@ -148,11 +148,11 @@ func (s *session) startCount(n uint64, known []subjects.Source) {
 		}
 	}
 	for _, src := range known {
-		s.byNum[src.Source] = src.Name
+		s.knowSource(src.Source, src.Name)
 		s.nextSrc = max(s.nextSrc, src.Source)
 		s.resumed[src.Name] = src
 	}
-	s.numbered, s.baseSrc = true, int(s.nextSrc)
+	s.numbered = true
 	for _, r := range s.held {
 		s.number(r)
 	}

@@ -217,7 +217,7 @@ func (s *session) result(kind string, u subjects.Utterance) dialect.Result {
 
 // origin is the session clock at a source's first frame of this connection.
 func (s *session) origin(tag string) int64 {
-	if f := s.feeds[tag]; f != nil {
+	if f := s.feedOf(tag); f != nil {
 		return f.origin + s.clockMS
 	}
 	return 0
@@ -225,7 +225,7 @@ func (s *session) origin(tag string) int64 {
 
 // endOf is the session clock at the end of a frame that this gateway has, 0 for others.
 func (s *session) endOf(tag string, n uint64) (end int64) {
-	f := s.feeds[tag]
+	f := s.feedOf(tag)
 	if f == nil {
 		return 0
 	}
