@@ -79,6 +79,9 @@ type session struct {
 	feeds   map[string]*feed
 	byNum   map[uint32]string // source names
 	flushes []flushing        // asked for and not yet answered, in order
+	old     map[uint32]bool   // sources of earlier connections that were flushed
+	books   subjects.Progress // of the newest result that is known,
+	booksAt uint64            // its sequence; 0: none is
 	idle    time.Duration     // the client may be silent as long
 	gapless bool
 	pace    pacer
@@ -111,6 +114,8 @@ type session struct {
 	connects uint64    // how often this gateway had lost the bus by then
 	sent     time.Time
 
+	booksWanted bool // a flush waits for what the newest result counts
+
 	before    map[uint32]uint64 // frames numbered before this gateway, by source
 	announced announced
 }
@@ -141,6 +146,8 @@ type repair struct {
 	msg  stored
 	done bool
 	err  error
+
+	books *lastLife // of the newest result alone
 }
 
 func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Request, creds credentials, conv dialect.Conversation) *session {
@@ -170,6 +177,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		byNum:   map[uint32]string{},
 		resumed: map[string]subjects.Source{},
 		rested:  map[string]*feed{},
+		old:     map[uint32]bool{},
 		refused: map[uint32]uint64{},
 		notices: map[string]*notice{},
 	}
@@ -248,6 +256,9 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 		case <-timer.C:
 			armed = time.Time{}
 			s.tick(ctx, time.Now())
+		}
+		if s.booksWanted {
+			s.readBooks(ctx)
 		}
 		switch {
 		case s.yielding:

@@ -116,20 +116,7 @@ func (s *session) number(r received) {
 			s.snd.push(entry{kind: subjects.KindStop, source: f.number})
 		}
 	case dialect.Flush:
-		var sources []*feed
-		for _, each := range s.feeds {
-			if !each.heard || r.tag != "" && each != f {
-				continue
-			}
-			if !each.done { // else there is nothing new to finalise
-				s.snd.push(entry{kind: subjects.KindFlush, source: each.number})
-				each.done = true
-			}
-			sources = append(sources, each)
-		}
-		if !r.quiet {
-			s.awaitFlush(sources, r.tag)
-		}
+		s.flush(r)
 	}
 }
 
