@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	writeWait = 10 * time.Second // of one message to the client
-	pingEvery = 20 * time.Second // an idle connection is asked whether it lives
+	writeWait   = 10 * time.Second // of one message to the client
+	goodbyeWait = 20 * time.Second // of all that waits when its connection is to close
+	pingEvery   = 20 * time.Second // an idle connection is asked whether it lives
 
 	messageCost = 80 // what a message takes beside its data, bytes
 )
@@ -32,6 +33,7 @@ type outbox struct {
 	queue  []message
 	bytes  int
 	closed *end
+	until  time.Time // then what waits must be written; set with closed
 	wake   chan struct{}
 }
 
@@ -95,13 +97,18 @@ func (o *outbox) drop(which func(message) bool) {
 	o.queue = kept
 }
 
-// finish closes the connection once everything that waits is written. The first
-// reason stands.
+// finish closes the connection once everything that waits is written, or after
+// goodbyeWait. The first reason stands.
 func (o *outbox) finish(e end) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.end(e)
+}
+
+// end notes the first reason to close. Its caller holds mu.
+func (o *outbox) end(e end) {
 	if o.closed == nil {
-		o.closed = &e
+		o.closed, o.until = &e, time.Now().Add(goodbyeWait)
 	}
 	o.signal()
 }
@@ -111,10 +118,17 @@ func (o *outbox) cut(e end) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue, o.bytes = nil, 0
+	o.end(e)
+}
+
+// mayTake is how long the next message to the client may take.
+func (o *outbox) mayTake() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.closed == nil {
-		o.closed = &e
+		return writeWait
 	}
-	o.signal()
+	return min(writeWait, time.Until(o.until))
 }
 
 func (o *outbox) signal() {
@@ -171,7 +185,7 @@ func (o *outbox) run(ctx context.Context, conn *websocket.Conn) error {
 }
 
 func (o *outbox) write(ctx context.Context, conn *websocket.Conn, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	ctx, cancel := context.WithTimeout(ctx, o.mayTake())
 	defer cancel()
 	err := conn.Write(ctx, websocket.MessageText, data)
 	if errors.Is(err, context.DeadlineExceeded) {
