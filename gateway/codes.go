@@ -34,6 +34,7 @@ var (
 	endInternal   = end{"internal", websocket.StatusInternalError, "internal", true}
 	endMoving     = end{"gateway_stopping", websocket.StatusServiceRestart, "gateway_stopping: connect again", true}
 	endTooLong    = end{"session_too_long", websocket.StatusGoingAway, "session_too_long", true}
+	endUsedUp     = end{"sources_used_up", websocket.StatusGoingAway, "sources_used_up", true}
 	endIdle       = end{"idle_timeout", websocket.StatusPolicyViolation, "idle_timeout", true}
 	endProvider   = end{"unknown_provider", websocket.StatusProtocolError, "unknown_provider", false}
 	endLost       = end{"session_lost", websocket.StatusInternalError, "session_lost: the session was ended on the bus", true}

@@ -42,6 +42,7 @@ func Codes() []Code {
 		closed(endDone, "no need", "the session has ended and every final was sent"),
 		closed(endTooLong, fresh, "the session went on for `--max-length`"),
 		closed(endProvider, no, "`/transcribe`: the provider is no engine of this gateway; the text is that protocol's"),
+		closed(endUsedUp, fresh, "the session has had `--max-life-sources` sources"),
 		closed(endForbidden, no, "the session is somebody else's, or the resume token is wrong"),
 		closed(endTooFast, no, "audio ran so far ahead of real time that `--window` is full"),
 		closed(endBadAudio, no, "the audio is in no format that this protocol takes here"),

@@ -34,7 +34,7 @@ type Config struct {
 	PrincipalHeader string
 
 	Window         time.Duration // most audio that a session keeps for sending again; 0: 60 s
-	WindowBytes    int           // the same in bytes; 0: 8 MiB
+	WindowBytes    int           // the same in bytes, 192 more for each frame; 0: 24 MiB
 	Share          time.Duration // how long a frame waits for others to share its message; 0: not at all, frames already waiting share
 	Grace          time.Duration // how long a session outlives its client's broken connection; 0: 15 s
 	ClaimWait      time.Duration // how long a session waits for a worker with room; 0: 60 s
@@ -54,7 +54,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Window = or(c.Window, 60*time.Second)
-	c.WindowBytes = or(c.WindowBytes, 8<<20)
+	c.WindowBytes = or(c.WindowBytes, 24<<20)
 	c.Grace = or(c.Grace, 15*time.Second)
 	c.ClaimWait = or(c.ClaimWait, 60*time.Second)
 	c.IdleWait = or(c.IdleWait, 10*time.Minute)

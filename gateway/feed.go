@@ -13,13 +13,16 @@ const pauseGap = 1000 // ms
 
 // feed is one source's place on the session clock, as its gateway sees it.
 type feed struct {
-	number uint32 // in the session; 0: not numbered yet
-	format dialect.Format
-	starts *subjects.Source // to travel with the next frame
-	heard  bool             // a frame was numbered
-	last   uint64           // number of the last of these
-	placed bool             // a frame was placed
-	origin int64            // session clock of the first one, without the offset of a session that lived before
+	number   uint32 // in the session; 0: not numbered yet
+	format   dialect.Format
+	language string           // BCP 47; empty: the session's
+	starts   *subjects.Source // to travel with the next frame
+	heard    bool             // a frame was numbered
+	last     uint64           // number of the last of these
+	done     bool             // a flush was numbered since
+	spoke    int64            // when it began or was last heard, ms since the connection began
+	placed   bool             // a frame was placed
+	origin   int64            // session clock of the first one, without the offset of a session that lived before
 
 	anchored bool
 	anchor   int64         // session clock of the first frame since the anchor, ms
@@ -36,6 +39,7 @@ func (f *feed) place(ev dialect.Event, now int64, gapless bool) int64 {
 	if f.format.Encoding == "opus" && isOgg(ev.Payload) {
 		f.format.Encoding = "ogg-opus" // or bytes of its pages would be taken for lengths of packets
 	}
+	f.spoke = now
 	at := f.position(ev, now, gapless)
 	if !f.placed {
 		f.placed, f.origin = true, at
@@ -67,8 +71,8 @@ func (f *feed) position(ev dialect.Event, now int64, gapless bool) int64 {
 const maxJump = 3600_000
 
 // restart forgets the client's clock: its numbering begins anew.
-func (f *feed) restart(format dialect.Format) {
-	f.format, f.anchored = format, false
+func (f *feed) restart(format dialect.Format, language string, now int64) {
+	f.format, f.language, f.anchored, f.spoke = format, language, false, now
 }
 
 // isOgg tells a page of an Ogg stream from an Opus packet: none begins with these bytes,

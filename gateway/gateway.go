@@ -294,6 +294,11 @@ func (g *Server) converse(s *session, conn *socket) {
 	})
 	s.hungup <- s.read(g.work, conn)
 	own.Wait()
+	select {
+	case err := <-s.wrote: // the loop had ended before
+		s.writerEnded(err)
+	default:
+	}
 }
 
 // grumble logs a fault of the bus or of another process, each message at most once in

@@ -23,6 +23,8 @@ type lastLife struct {
 	seq   uint64 // of its last message; 0: the log has nothing of the session
 	ended *subjects.Ended
 	err   error
+
+	progress subjects.Progress // of its last message
 }
 
 // readLastLife finds out what became of the life that a client wants to resume.
@@ -56,7 +58,7 @@ func findLastLife(ctx context.Context, results jetstream.Stream, id subjects.Ses
 	if err != nil {
 		return lastLife{}, backoff.Permanent(err)
 	}
-	l := lastLife{life: e.Life, begin: p.Begin, seq: m.Sequence}
+	l := lastLife{life: e.Life, begin: p.Begin, seq: m.Sequence, progress: p}
 	if e.Kind == subjects.KindEnded {
 		ended, err := subjects.Decode[subjects.Ended](e.Kind, m.Data)
 		if err != nil {

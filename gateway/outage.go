@@ -80,8 +80,8 @@ func (s *session) acceptedByName() map[string]uint64 {
 		n[s.name(source)] += frames
 	}
 	for _, r := range s.held {
-		if r.event.Kind == dialect.Media {
-			n[r.event.Tag]++
+		if r.kind == dialect.Media {
+			n[r.tag]++
 		}
 	}
 	return n

@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	writeWait = 10 * time.Second // of one message to the client
-	pingEvery = 20 * time.Second // an idle connection is asked whether it lives
+	writeWait   = 10 * time.Second // of one message to the client
+	goodbyeWait = 20 * time.Second // of all that waits when its connection is to close
+	pingEvery   = 20 * time.Second // an idle connection is asked whether it lives
+
+	messageCost = 80 // what a message takes beside its data, bytes
 )
 
 // errSlow says that a client reads too slowly for what must be delivered.
@@ -30,6 +33,7 @@ type outbox struct {
 	queue  []message
 	bytes  int
 	closed *end
+	until  time.Time // then what waits must be written; set with closed
 	wake   chan struct{}
 }
 
@@ -39,6 +43,8 @@ type message struct {
 	data   []byte
 	source string // of an interim; empty: must be delivered
 }
+
+func (m *message) size() int { return len(m.data) + messageCost }
 
 func newOutbox(limit int, shed func(int), closing func(dialect.Closing) dialect.Closing) *outbox {
 	return &outbox{limit: limit, shed: shed, closing: closing, wake: make(chan struct{}, 1)}
@@ -54,10 +60,10 @@ func (o *outbox) push(m message) error {
 	if m.source != "" {
 		o.drop(func(w message) bool { return w.source == m.source })
 	}
-	if o.bytes+len(m.data) > o.limit {
+	if o.bytes+m.size() > o.limit {
 		o.drop(func(w message) bool { return w.source != "" })
 	}
-	if o.bytes+len(m.data) > o.limit {
+	if o.bytes+m.size() > o.limit {
 		if m.source != "" {
 			o.shed(1)
 			return nil
@@ -65,7 +71,7 @@ func (o *outbox) push(m message) error {
 		return errSlow
 	}
 	o.queue = append(o.queue, m)
-	o.bytes += len(m.data)
+	o.bytes += m.size()
 	o.signal()
 	return nil
 }
@@ -81,7 +87,7 @@ func (o *outbox) drop(which func(message) bool) {
 	kept := o.queue[:0]
 	for _, w := range o.queue {
 		if w.source != "" && which(w) {
-			o.bytes -= len(w.data)
+			o.bytes -= w.size()
 			o.shed(1)
 			continue
 		}
@@ -91,13 +97,18 @@ func (o *outbox) drop(which func(message) bool) {
 	o.queue = kept
 }
 
-// finish closes the connection once everything that waits is written. The first
-// reason stands.
+// finish closes the connection once everything that waits is written, or after
+// goodbyeWait. The first reason stands.
 func (o *outbox) finish(e end) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.end(e)
+}
+
+// end notes the first reason to close. Its caller holds mu.
+func (o *outbox) end(e end) {
 	if o.closed == nil {
-		o.closed = &e
+		o.closed, o.until = &e, time.Now().Add(goodbyeWait)
 	}
 	o.signal()
 }
@@ -107,10 +118,17 @@ func (o *outbox) cut(e end) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue, o.bytes = nil, 0
+	o.end(e)
+}
+
+// mayTake is how long the next message to the client may take.
+func (o *outbox) mayTake() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.closed == nil {
-		o.closed = &e
+		return writeWait
 	}
-	o.signal()
+	return min(writeWait, time.Until(o.until))
 }
 
 func (o *outbox) signal() {
@@ -131,7 +149,7 @@ func (o *outbox) pop() (message, *end, bool) {
 	if o.queue = o.queue[1:]; len(o.queue) == 0 {
 		o.queue = nil
 	}
-	o.bytes -= len(m.data)
+	o.bytes -= m.size()
 	return m, nil, true
 }
 
@@ -167,7 +185,7 @@ func (o *outbox) run(ctx context.Context, conn *socket) error {
 }
 
 func (o *outbox) write(ctx context.Context, conn *socket, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	ctx, cancel := context.WithTimeout(ctx, o.mayTake())
 	defer cancel()
 	err := conn.Write(ctx, websocket.MessageText, data)
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -95,7 +95,7 @@ func TestFeedOfOggThatIsCalledOpus(t *testing.T) {
 func TestOutboxShedsInterimsFirst(t *testing.T) {
 	t.Parallel()
 	shed := 0
-	o := newOutbox(100, func(n int) { shed += n }, nil)
+	o := newOutbox(1000, func(n int) { shed += n }, nil)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -103,18 +103,18 @@ func TestOutboxShedsInterimsFirst(t *testing.T) {
 		}
 	}
 	data := func(n int) []byte { return make([]byte, n) }
-	must(o.push(message{data: data(30), source: "a"}))
-	must(o.push(message{data: data(30), source: "a"})) // replaces the first
-	must(o.push(message{data: data(30), source: "b"}))
-	must(o.push(message{data: data(60)})) // room only without the interims
+	must(o.push(message{data: data(300), source: "a"}))
+	must(o.push(message{data: data(300), source: "a"})) // replaces the first
+	must(o.push(message{data: data(300), source: "b"}))
+	must(o.push(message{data: data(600)})) // room only without the interims
 	if shed != 3 || len(o.queue) != 1 {
 		t.Fatalf("shed %d, %d wait", shed, len(o.queue))
 	}
-	must(o.push(message{data: data(50), source: "a"})) // an interim never displaces
+	must(o.push(message{data: data(300), source: "a"})) // an interim never displaces
 	if shed != 4 || len(o.queue) != 1 {
 		t.Fatalf("shed %d, %d wait", shed, len(o.queue))
 	}
-	if err := o.push(message{data: data(50)}); err != errSlow {
+	if err := o.push(message{data: data(300)}); err != errSlow {
 		t.Fatalf("got %v, want errSlow", err)
 	}
 }

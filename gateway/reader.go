@@ -57,7 +57,7 @@ func (s *session) direct(events []dialect.Event) bool {
 		return false
 	}
 	defer func() {
-		if s.phase == done { // the loop must see that
+		if s.phase == done || s.booksWanted { // the loop must see that
 			s.mail.knock()
 		}
 	}()

@@ -13,6 +13,7 @@ const (
 	maxInFlight = 512      // numbers sent and not acknowledged
 	maxShared   = 64       // frames of one message
 	maxPayload  = 64 << 10 // bytes of one message, unless a single frame has more
+	runRoom     = 64       // most bytes that one run of a skip takes in its message
 )
 
 // entry is one number of a session, or the run of numbers that a skip stands for,
@@ -21,6 +22,7 @@ type entry struct {
 	kind    subjects.Kind
 	count   uint64 // numbers it stands for: 1, or more for a skip
 	source  uint32
+	tooBig  bool   // a frame that no message holds: a skip goes out in its place
 	payload []byte // a frame's audio, or a control message's body
 	packet  int64
 	at      int64            // ms on the session clock
@@ -36,7 +38,8 @@ type sender struct {
 	first  uint64 // number with which this sender began
 	base   uint64 // number of window[0]
 	end    uint64 // number after the window's last
-	bytes  int
+	bytes  int    // what the window takes
+	room   int    // most bytes of one message
 
 	ready bool   // an owner has said where to begin
 	next  uint64 // number to send next
@@ -57,7 +60,7 @@ type span struct{ from, to uint64 }
 
 func newSender() *sender {
 	return &sender{
-		first: 1, base: 1, end: 1, next: 1,
+		first: 1, base: 1, end: 1, next: 1, room: maxPayload,
 		sources:  map[uint32]subjects.Source{},
 		covered:  map[uint32]uint64{},
 		accepted: map[uint32]uint64{},
@@ -82,7 +85,7 @@ func (s *sender) push(e entry) uint64 {
 	n := s.end
 	s.window = append(s.window, e)
 	s.end += e.count
-	s.bytes += len(e.payload)
+	s.bytes += e.size()
 	if e.kind == subjects.KindFrames {
 		s.accepted[e.source]++
 	}
@@ -170,7 +173,7 @@ func (s *sender) trim() {
 	for k < len(s.window) && s.done(&s.window[k]) {
 		e := &s.window[k]
 		applyState(s.sources, e)
-		s.bytes -= len(e.payload)
+		s.bytes -= e.size()
 		s.base += e.count
 		k++
 	}
@@ -228,51 +231,63 @@ func (s *sender) giveUp(keep time.Duration, bytes int) (lost uint64, announce bo
 	if k == 0 {
 		return 0, false
 	}
-	skip := entry{kind: subjects.KindSkip}
-	for i := range s.window[:k] {
+	skip, i := entry{kind: subjects.KindSkip}, 0
+	if e := &s.window[0]; e.kind == subjects.KindSkip { // it grows
+		skip, i = *e, 1
+		s.bytes -= e.size()
+	}
+	for ; i < k; i++ {
 		e := &s.window[i]
 		switch e.kind {
 		case subjects.KindFrames:
-			lost++
+			if !e.tooBig { // else it was lost before
+				lost++
+			}
 			announce = announce || e.starts != nil && s.base+skip.count > s.acked
 			skip.run(e.source, 1)
 			applyState(s.sources, e)
-		case subjects.KindSkip:
-			for _, r := range e.runs {
-				skip.run(r.Source, r.Count)
-			}
 		default:
-			announce = announce || s.base+skip.count > s.acked
+			announce = announce || e.kind == subjects.KindStop && s.base+skip.count > s.acked
 			skip.run(0, 1)
 			applyState(s.sources, e)
 		}
 		skip.count += e.count
-		s.bytes -= len(e.payload)
+		s.bytes -= e.size()
 	}
-	s.window = slices.Replace(s.window, 0, k, skip)
-	if s.next > s.base && s.next < s.base+skip.count {
-		s.next = s.base // the skip goes out whole
-	}
+	s.bytes += skip.size()
+	clear(s.window[:k-1])
+	s.window = s.window[k-1:]
+	s.window[0] = skip
 	return lost, announce
 }
 
-// excess is how many entries must go: up to and with the last frame too many.
+// excess is how many entries must go: up to and with the last frame that is too old, or
+// the last entry too many.
 func (s *sender) excess(keep time.Duration, bytes int) (k int) {
 	newest, left := s.newest(), s.bytes
 	for i := range s.window {
 		e := &s.window[i]
-		if e.kind == subjects.KindEnd {
-			break
-		}
-		if e.kind == subjects.KindFrames {
-			if newest-e.at <= keep.Milliseconds() && left <= bytes {
-				break
-			}
+		switch {
+		case e.kind == subjects.KindEnd:
+			return k
+		case e.kind == subjects.KindSkip: // what was given up before stays
+			continue
+		case left > bytes, e.kind == subjects.KindFrames && newest-e.at > keep.Milliseconds():
 			k = i + 1
+		case e.kind == subjects.KindFrames:
+			return k
 		}
-		left -= len(e.payload)
+		left -= e.size()
 	}
 	return k
+}
+
+// skipped is how much the numbers that were given up take, bytes.
+func (s *sender) skipped() int {
+	if len(s.window) == 0 {
+		return 0
+	}
+	return runCost * len(s.window[0].runs)
 }
 
 // run adds to a skip what its next count numbers were.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"stenobus/subjects"
 )
 
@@ -52,28 +54,55 @@ func (s *sender) sent(out outgoing) {
 // message makes one message of the entries from number n on, none beyond last, and
 // returns the number after it.
 func (s *sender) message(n, last uint64) (outgoing, uint64) {
-	i, first := s.find(n)
+	i := s.find(n)
 	e := &s.window[i]
-	out := outgoing{envelope: subjects.Envelope{Kind: e.kind, N: first}, payload: e.payload}
-	switch e.kind {
-	case subjects.KindFrames:
+	switch {
+	case e.tooBig:
+		return skipping(n, subjects.RefusedTooBig, []subjects.Run{{Source: e.source, Count: 1}})
+	case e.kind == subjects.KindFrames:
 		return s.frames(i, n, last)
-	case subjects.KindSkip:
-		out.envelope.To = first + e.count - 1
-		out.payload = subjects.Encode(subjects.Skip{Reason: subjects.RefusedWindow, Runs: e.runs})
-	case subjects.KindStop, subjects.KindFlush:
+	case e.kind == subjects.KindSkip:
+		return skipping(n, subjects.RefusedWindow, s.runsFrom(e, n))
+	}
+	out := outgoing{envelope: subjects.Envelope{Kind: e.kind, N: n}, payload: e.payload}
+	if e.kind == subjects.KindStop || e.kind == subjects.KindFlush {
 		out.envelope.Source = e.source
 	}
-	return out, first + e.count
+	return out, n + 1
+}
+
+// skipping makes the message which says that the numbers from n on will never come.
+func skipping(n uint64, reason string, runs []subjects.Run) (outgoing, uint64) {
+	next := n
+	for _, r := range runs {
+		next += r.Count
+	}
+	return outgoing{
+		envelope: subjects.Envelope{Kind: subjects.KindSkip, N: n, To: next - 1},
+		payload:  subjects.Encode(subjects.Skip{Reason: reason, Runs: runs}),
+	}, next
+}
+
+// runsFrom are the runs of a skip, which stands first in the window, from number n on: as
+// many as one message holds.
+func (s *sender) runsFrom(e *entry, n uint64) []subjects.Run {
+	skipped, from := n-s.base, 0
+	for e.runs[from].Count <= skipped {
+		skipped -= e.runs[from].Count
+		from++
+	}
+	runs := slices.Clone(e.runs[from:min(len(e.runs), from+max(1, s.room/runRoom))])
+	runs[0].Count -= skipped
+	return runs
 }
 
 // frames puts frames that follow one another into one message.
 func (s *sender) frames(i int, n, last uint64) (outgoing, uint64) {
 	out := outgoing{envelope: subjects.Envelope{Kind: subjects.KindFrames, N: n}}
-	size, k := 0, i
+	size, k, most := 0, i, min(maxPayload, s.room)
 	for ; k < len(s.window) && k-i < maxShared && n+uint64(k-i) <= last; k++ {
 		e := &s.window[k]
-		if e.kind != subjects.KindFrames || k > i && (e.starts != nil || size+len(e.payload) > maxPayload) {
+		if e.kind != subjects.KindFrames || e.tooBig || k > i && (e.starts != nil || size+len(e.payload) > most) {
 			break
 		}
 		size += len(e.payload)
@@ -99,16 +128,13 @@ func (s *sender) frames(i int, n, last uint64) (outgoing, uint64) {
 	return out, n + uint64(k-i)
 }
 
-// find returns the index of the entry that holds number n, and that entry's number.
-func (s *sender) find(n uint64) (int, uint64) {
-	// Without a skip, which can only stand first, the index follows from the number.
-	if first := s.window[0].count; first > 1 {
-		if n < s.base+first {
-			return 0, s.base
-		}
-		return int(n - s.base - first + 1), n
+// find returns the index of the entry that holds number n. It follows from the number, as
+// only the first entry, a skip, may stand for several.
+func (s *sender) find(n uint64) int {
+	if last := s.base + s.window[0].count - 1; n > last {
+		return int(n - last)
 	}
-	return int(n - s.base), n
+	return 0
 }
 
 // each calls f for the entries with numbers from to to.

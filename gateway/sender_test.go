@@ -59,8 +59,8 @@ func TestSenderKeepsUntilCovered(t *testing.T) {
 		t.Errorf("window begins at %d: received is not covered", s.base)
 	}
 	s.cover(map[uint32]uint64{1: 4})
-	if s.base != 5 || s.uncoveredTo(s.last()) != 2 || s.bytes != 16 {
-		t.Errorf("base %d uncovered %d bytes %d, want 5, 2, 16", s.base, s.uncoveredTo(s.last()), s.bytes)
+	if s.base != 5 || s.uncoveredTo(s.last()) != 2 || s.bytes != 2*(8+entryCost) {
+		t.Errorf("base %d uncovered %d bytes %d, want 5, 2 and those of 2 frames", s.base, s.uncoveredTo(s.last()), s.bytes)
 	}
 	n, live = s.begin(map[uint32]uint64{1: 5}, 0) // another worker
 	if n != 6 || len(live) != 1 || live[0].Source != 1 {
@@ -126,13 +126,77 @@ func TestSenderGivesUpTheOldest(t *testing.T) {
 	if more, _ := s.giveUp(time.Second, 1<<20); more != 0 {
 		t.Errorf("gave up %d more with room enough", more)
 	}
-	if lost, _ = s.giveUp(time.Hour, 80); lost != 41 || s.bytes != 80 {
-		t.Errorf("gave up %d for %d bytes left, want 41 and 80", lost, s.bytes)
+	skip, ten := s.window[0].size(), 10*(8+entryCost)
+	if lost, _ = s.giveUp(time.Hour, skip+ten); lost != 41 || s.bytes != ten+s.window[0].size() {
+		t.Errorf("gave up %d, %d bytes are left, want 41 and 10 frames behind a skip", lost, s.bytes)
 	}
 	s.ack(101)
 	s.cover(map[uint32]uint64{1: 101, 2: 101})
 	if len(s.window) != 0 {
 		t.Errorf("%d entries left", len(s.window))
+	}
+}
+
+// A frame that no message holds is told by a skip in its place, and the next one says how
+// its source begins.
+func TestSenderSkipsWhatIsTooBig(t *testing.T) {
+	t.Parallel()
+	s := newSender()
+	big := frame(1, 20)
+	big.tooBig, big.payload = true, nil
+	for _, e := range []entry{frame(2, 0), big, start(1), frame(1, 60)} {
+		s.push(e)
+	}
+	s.begin(nil, 0)
+	s.pop()
+	out, _ := s.pop()
+	skip, err := subjects.Decode[subjects.Skip](out.envelope.Kind, out.payload)
+	if err != nil || out.envelope.N != 2 || out.envelope.To != 2 || skip.Reason != subjects.RefusedTooBig ||
+		len(skip.Runs) != 1 || skip.Runs[0] != (subjects.Run{Source: 1, Count: 1}) {
+		t.Fatalf("sent %+v with %+v (%v), want a skip of 2", out.envelope, skip, err)
+	}
+	if got, kinds := popAll(s); len(got) != 2 || kinds[0] != subjects.KindStart {
+		t.Errorf("then sent %v %v", got, kinds)
+	}
+	s.ack(4)
+	if s.uncoveredTo(4) != 4 || s.accepted[1] != 3 {
+		t.Errorf("%d frames are not covered, %d of source 1 accepted; want 4 and 3", s.uncoveredTo(4), s.accepted[1])
+	}
+}
+
+// What was given up, however long, goes out in messages that the bus takes, whole and
+// without a gap, and an owner may have any part of it.
+func TestSenderSkipsInParts(t *testing.T) {
+	t.Parallel()
+	const frames = 1000
+	s := newSender()
+	s.room = 100 * runRoom
+	for i := range int64(frames) {
+		s.push(frame(1+uint32(i%3), i))
+	}
+	s.giveUp(0, 0)
+	for _, from := range []uint64{1, 2, 500, frames} {
+		s.begin(nil, from)
+		next := from
+		for out, ok := s.pop(); ok; out, ok = s.pop() {
+			skip, err := subjects.Decode[subjects.Skip](out.envelope.Kind, out.payload)
+			if err != nil || len(out.payload) > s.room || out.envelope.N != next {
+				t.Fatalf("%d bytes from %d (%v), want at most %d from %d", len(out.payload), out.envelope.N, err, s.room, next)
+			}
+			for _, r := range skip.Runs {
+				if want := 1 + uint32((next-1)%3); r.Source != want || r.Count != 1 {
+					t.Fatalf("number %d is of %+v, want source %d", next, r, want)
+				}
+				next++
+			}
+			if out.envelope.To != next-1 {
+				t.Fatalf("skip to %d has runs to %d", out.envelope.To, next-1)
+			}
+			s.ack(next - 1) // or there are too many in flight
+		}
+		if next != frames+1 {
+			t.Errorf("from %d the skips end before %d", from, next)
+		}
 	}
 }
 
@@ -143,6 +207,7 @@ func TestSenderProperty(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		s := newSender()
+		s.room = 4 * runRoom     // a skip of many runs takes several messages
 		got := map[uint64]bool{} // by the present owner
 		next := uint64(1)        // the owner's
 		covered := map[uint32]uint64{}
@@ -203,8 +268,11 @@ func TestSenderProperty(t *testing.T) {
 				}
 			default:
 				at += 20
-				src := uint32(1 + rnd.IntN(2))
-				source[s.push(frame(src, at))] = src
+				f := frame(uint32(1+rnd.IntN(2)), at)
+				if rnd.IntN(20) == 0 {
+					f.tooBig, f.payload = true, nil
+				}
+				source[s.push(f)] = f.source
 			}
 			deliver()
 		}

@@ -26,7 +26,6 @@ const (
 	resultLag    = 300 * time.Millisecond // a stored result that has not come by then is read from the store
 	maxMoves     = 8                      // moves within moveSpan, beyond which no worker seems able
 	moveSpan     = 30 * time.Second
-	maxEntries   = 200_000                // entries waiting, whatever their size: a minute of 60 sources
 	socketBound  = 250 * time.Millisecond // for the last word of a superseded client's socket
 	aheadBound   = 5 * time.Second        // a client this far ahead of real time fills the window itself
 )
@@ -88,14 +87,18 @@ type session struct {
 	feeds   map[string]*feed
 	byNum   map[uint32]string // source names
 	flushes []flushing        // asked for and not yet answered, in order
+	old     map[uint32]bool   // sources of earlier connections that were flushed
+	books   subjects.Progress // of the newest result that is known,
+	booksAt uint64            // its sequence; 0: none is
 	idle    time.Duration     // the client may be silent as long
 	gapless bool
 	pace    pacer
 	deltas  bool // an interim adds to those before, so all of them are delivered
 	once    bool // the client can't come back
 	nextSrc uint32
-	madeSrc int                        // sources new in this connection, those that wait for a number included
-	baseSrc int                        // sources of the session before it
+	madeSrc int                        // sources that wait for a number
+	toldB   int                        // what a result may take for the sources of this life, bytes
+	rested  map[string]*feed           // sources that were stopped for others
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
 	tail    tail
@@ -119,6 +122,8 @@ type session struct {
 	connects uint64    // how often this gateway had lost the bus by then
 	sent     time.Time // when the owner was last told something
 
+	booksWanted bool // a flush waits for what the newest result counts
+
 	before    map[uint32]uint64 // frames numbered before this gateway, by source
 	announced announced
 }
@@ -138,14 +143,6 @@ type clocks struct {
 	beat, silence, share, grace, end, late, leave, depart, socket, outage, doubt, idle, length, pace time.Time
 }
 
-// received is an entry that has no number yet.
-type received struct {
-	event dialect.Event
-	feed  *feed // of its source, nil for all of them
-	at    int64
-	quiet bool // of a flush: the client did not ask for it
-}
-
 // notice keeps one kind of complaint from flooding log and client.
 type notice struct {
 	last  time.Time
@@ -157,6 +154,8 @@ type repair struct {
 	msg  stored
 	done bool
 	err  error
+
+	books *lastLife // of the newest result alone
 }
 
 func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Request, creds credentials, conv dialect.Conversation) *session {
@@ -185,10 +184,12 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		feeds:   map[string]*feed{},
 		byNum:   map[uint32]string{},
 		resumed: map[string]subjects.Source{},
+		rested:  map[string]*feed{},
+		old:     map[uint32]bool{},
 		refused: map[uint32]uint64{},
 		notices: map[string]*notice{},
 	}
-	s.connects = g.nc.Stats().Reconnects
+	s.connects, s.snd.room = g.nc.Stats().Reconnects, s.messageRoom()
 	s.out = newOutbox(g.cfg.SendBuffer, func(n int) { g.metrics.shed.Add(float64(n)) }, conv.Closing)
 	s.idle = or(req.Idle, g.cfg.IdleWait)
 	s.gapless, s.once, s.deltas = req.Gapless, req.Once, req.Deltas
@@ -273,6 +274,9 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 			break
 		}
 		do()
+		if s.booksWanted {
+			s.readBooks(ctx)
+		}
 		switch {
 		case s.yielding:
 			s.yielded()
@@ -395,15 +399,6 @@ func (s *session) close(why end) {
 func sum(counts map[uint32]uint64) (n uint64) {
 	for _, c := range counts {
 		n += c
-	}
-	return n
-}
-
-func (s *session) heldFrames() (n int) {
-	for _, r := range s.held {
-		if r.event.Kind == dialect.Media {
-			n++
-		}
 	}
 	return n
 }

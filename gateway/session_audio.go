@@ -38,15 +38,8 @@ func (s *session) event(ev dialect.Event) {
 		}
 		return
 	case ev.Kind == dialect.Media && s.feeds[ev.Tag] == nil, ev.Kind == dialect.Start && s.feeds[ev.Tag] == nil:
-		if s.manySources(ev.Tag) {
+		if !s.open(ev) {
 			return
-		}
-		if _, back := s.resumed[ev.Tag]; !back {
-			s.madeSrc++
-		}
-		s.feeds[ev.Tag] = &feed{format: s.deflt}
-		if ev.Kind == dialect.Media { // never started: the request's format holds
-			s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: s.deflt, Implicit: true})
 		}
 	}
 	switch ev.Kind {
@@ -59,45 +52,33 @@ func (s *session) event(ev dialect.Event) {
 	}
 }
 
-// manySources refuses a source beyond what a session may have, at once or in its life.
-func (s *session) manySources(tag string) bool {
-	most, when := s.srv.cfg.MaxSources, "at once"
-	if _, back := s.resumed[tag]; !back && s.baseSrc+s.madeSrc >= s.srv.cfg.MaxLifeSources {
-		most, when = s.srv.cfg.MaxLifeSources, "in its life"
-	} else if len(s.feeds) < most {
-		return false
-	}
-	s.srv.metrics.refused.WithLabelValues("too_many_sources").Inc()
-	s.warn(dialect.Note{
-		Code: "too_many_sources", Field: "tag", Allowed: fmt.Sprintf("%d sources of a session %s", most, when),
-		Message: fmt.Sprintf("source %.64q is not transcribed", tag),
-	})
-	return true
-}
-
 // take places an event on the session clock and numbers it, or holds it until the
 // count is known.
 func (s *session) take(ev dialect.Event) {
 	f := s.feeds[ev.Tag]
-	r := received{event: ev, feed: f}
+	now := time.Since(s.began).Milliseconds()
+	r := received{kind: ev.Kind, tag: ev.Tag, feed: f, payload: ev.Payload, packet: ev.Packet}
 	switch ev.Kind {
 	case dialect.Start:
-		f.restart(ev.Format)
+		f.restart(ev.Format, ev.Language, now)
+		r.start = &beginning{ev.Format, ev.Language, ev.Implicit}
 	case dialect.Media:
-		r.at = f.place(ev, time.Since(s.began).Milliseconds(), s.gapless)
+		r.at = f.place(ev, now, s.gapless)
 		s.srv.metrics.frames.Inc()
 		if s.numbered { // before, its format may not be known, and the window bounds it
 			s.pace.pay(duration(f.format, ev.Payload), len(s.feeds), time.Now())
 		}
+		if len(r.payload) > s.snd.room {
+			s.tooBig(&r)
+		}
 	case dialect.Stop:
-		if f == nil {
+		if delete(s.rested, ev.Tag); f == nil {
 			return
 		}
 		delete(s.feeds, ev.Tag)
 	}
 	if !s.numbered {
-		s.held = append(s.held, r)
-		s.heldB += len(ev.Payload)
+		s.hold(r)
 		return
 	}
 	s.number(r)
@@ -105,59 +86,38 @@ func (s *session) take(ev dialect.Event) {
 
 // number gives an event its place in the session's count.
 func (s *session) number(r received) {
-	ev, f := r.event, r.feed
-	switch ev.Kind {
+	f := r.feed
+	switch r.kind {
 	case dialect.Start:
-		src, known := s.resumed[ev.Tag]
+		src, known := s.resumed[r.tag]
 		if f.number == 0 {
-			f.number = s.sourceNumber(ev.Tag)
+			f.number = s.sourceNumber(r.tag)
 		}
-		if known && ev.Implicit { // in the format that an earlier connection told
-			f.format = dialect.Format{Encoding: src.Encoding, SampleRate: src.SampleRate, Channels: src.Channels}
-			f.heard = true
+		if known && r.start.implicit { // in the format that an earlier connection told
+			f.format, f.language, f.heard = formatOf(src), src.Language, true
 			return
 		}
 		f.starts = &subjects.Source{
-			Source: f.number, Name: ev.Tag, Encoding: ev.Format.Encoding,
-			SampleRate: ev.Format.SampleRate, Channels: ev.Format.Channels, Language: ev.Language,
+			Source: f.number, Name: r.tag, Encoding: r.start.format.Encoding,
+			SampleRate: r.start.format.SampleRate, Channels: r.start.format.Channels, Language: r.start.language,
 		}
 	case dialect.Media:
-		if f.starts != nil && f.starts.Encoding == "opus" && isOgg(ev.Payload) {
+		if f.starts != nil && f.starts.Encoding == "opus" && isOgg(r.payload) {
 			f.starts.Encoding = "ogg-opus" // said here once, for a worker that joins in the middle can't see it
 		}
-		f.last = s.snd.push(entry{
-			kind: subjects.KindFrames, source: f.number, payload: ev.Payload,
-			packet: ev.Packet, at: r.at + s.clockMS, starts: f.starts,
-		})
-		f.starts, f.heard = nil, true
+		e := entry{kind: subjects.KindFrames, source: f.number, payload: r.payload, packet: r.packet, at: r.at + s.clockMS, tooBig: r.tooBig}
+		if !e.tooBig { // else the next one says how the source begins
+			e.starts = f.starts
+			f.starts, f.heard = nil, true
+		}
+		f.last, f.done = s.snd.push(e), false
 	case dialect.Stop:
 		if f.heard {
 			s.snd.push(entry{kind: subjects.KindStop, source: f.number})
 		}
 	case dialect.Flush:
-		var sources []*feed
-		for _, each := range s.feeds {
-			if each.heard && (ev.Tag == "" || each == f) {
-				s.snd.push(entry{kind: subjects.KindFlush, source: each.number})
-				sources = append(sources, each)
-			}
-		}
-		if !r.quiet {
-			s.awaitFlush(sources, ev.Tag)
-		}
+		s.flush(r)
 	}
-}
-
-// sourceNumber finds the number of a source that an earlier attach announced, or
-// gives out the next.
-func (s *session) sourceNumber(name string) uint32 {
-	if src, ok := s.resumed[name]; ok {
-		delete(s.resumed, name)
-		return src.Source
-	}
-	s.nextSrc++
-	s.byNum[s.nextSrc] = name
-	return s.nextSrc
 }
 
 // bound keeps the window within its limits. A client that runs ahead of real time has
@@ -172,23 +132,22 @@ func (s *session) bound() {
 	if s.over || s.turned {
 		return
 	}
-	if len(s.held)+len(s.snd.window) > maxEntries {
-		s.giveUp(endTooFast.because(fmt.Sprintf("more than %d messages wait", maxEntries)), subjects.EndRefused)
-		return
-	}
 	if span <= cfg.Window && bytes <= cfg.WindowBytes {
 		return
 	}
 	ahead := time.Duration(newest)*time.Millisecond - time.Since(s.began)
+	waits := fmt.Sprintf("%.0f s of audio in %d KiB", span.Seconds(), bytes>>10)
 	switch {
 	case s.busAway() && s.numbered:
 		s.turnAway(span)
 	case s.busAway():
-		s.giveUp(endBus.because(fmt.Sprintf("%.0f s of audio waited for a worker", span.Seconds())), subjects.EndRefused)
+		s.giveUp(endBus.because(waits+" waited for a worker"), subjects.EndRefused)
 	case ahead > aheadBound:
-		s.giveUp(endTooFast.because(fmt.Sprintf("%.0f s of audio wait, %.0f s ahead of real time", span.Seconds(), ahead.Seconds())), subjects.EndRefused)
+		s.giveUp(endTooFast.because(fmt.Sprintf("%s wait, %.0f s ahead of real time", waits, ahead.Seconds())), subjects.EndRefused)
 	case !s.numbered:
-		s.giveUp(endNoWorker.because(fmt.Sprintf("%.0f s of audio waited for a worker", span.Seconds())), subjects.EndRefused)
+		s.giveUp(endNoWorker.because(waits+" waited for a worker"), subjects.EndRefused)
+	case s.snd.skipped() > cfg.WindowBytes/2: // its worker has been alive and idle for minutes
+		s.giveUp(endEngine.because("audio was given up for too long"), subjects.EndRefused)
 	default:
 		lost, announce := s.snd.giveUp(cfg.Window, cfg.WindowBytes)
 		if announce && s.snd.ready {

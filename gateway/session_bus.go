@@ -148,11 +148,11 @@ func (s *session) startCount(n uint64, known []subjects.Source) {
 		}
 	}
 	for _, src := range known {
-		s.byNum[src.Source] = src.Name
+		s.knowSource(src.Source, src.Name)
 		s.nextSrc = max(s.nextSrc, src.Source)
 		s.resumed[src.Name] = src
 	}
-	s.numbered, s.baseSrc = true, int(s.nextSrc)
+	s.numbered = true
 	for _, r := range s.held {
 		s.number(r)
 	}
@@ -309,7 +309,7 @@ func (s *session) flow(now time.Time) {
 		}
 	}
 	s.unshare()
-	for {
+	for s.phase == streaming {
 		out, ok := s.snd.pop()
 		if !ok {
 			break
@@ -349,11 +349,14 @@ func (s *session) publish(e subjects.Envelope, payload []byte) {
 		defer s.srv.together.Unlock()
 		defer func() { _ = s.srv.nc.FlushTimeout(time.Second) }() // it is only to take time
 	}
-	if err := s.srv.nc.PublishMsg(s.writer.Msg(&e, s.subject, payload)); err != nil {
+	switch err := s.srv.nc.PublishMsg(s.writer.Msg(&e, s.subject, payload)); {
+	case errors.Is(err, nats.ErrMaxPayload): // it was told to take less: nothing would ever fill the hole
+		s.close(endBus.because(fmt.Sprintf("it takes no message of %d bytes any more", len(payload))))
+	case err != nil:
 		s.srv.metrics.unsent.Inc() // the owner reports the hole once the bus is back
-		return
+	default:
+		s.srv.metrics.messages.Inc()
 	}
-	s.srv.metrics.messages.Inc()
 }
 
 // beat repeats the last number, so that a lost tail shows, and so that the owner knows

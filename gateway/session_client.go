@@ -115,6 +115,10 @@ func (s *session) readMissed(ctx context.Context) {
 
 // repaired takes what the store gave.
 func (s *session) repaired(ctx context.Context, r repair) {
+	if r.books != nil {
+		s.booksRead(r.books)
+		return
+	}
 	if r.done {
 		s.tail.reading = false
 		if r.err != nil {
@@ -142,18 +146,21 @@ func (s *session) deliver(ctx context.Context, r stored) {
 	s.srv.metrics.results.WithLabelValues(string(r.envelope.Kind)).Inc()
 	switch r.envelope.Kind {
 	case subjects.KindOwner:
-		deliverAs(s, r, func(o subjects.Owner) { s.progress(o.Progress) })
+		deliverAs(s, r, func(o subjects.Owner) {
+			s.progress(r.seq, o.Progress)
+			s.tellFlushed()
+		})
 	case subjects.KindMark:
 		deliverAs(s, r, func(m subjects.Mark) {
 			tag := s.byNum[m.Source]
 			end := s.endOf(tag, m.LastFrame) // before progress forgets the frame
-			s.progress(m.Progress)
+			s.progress(r.seq, m.Progress)
 			s.tell(dialect.Note{Event: dialect.EventProgress, Tag: tag, LastFrame: m.LastFrame, EndMS: end, OriginMS: s.origin(tag)})
 			s.tellFlushed()
 		})
 	case subjects.KindFinal:
 		deliverAs(s, r, func(f subjects.Final) {
-			s.progress(f.Progress)
+			s.progress(r.seq, f.Progress)
 			s.out.forget(f.Name)
 			res := s.result(dialect.TypeFinal, f.Utterance)
 			res.Number, res.Cursor, res.Flushed = f.Number, r.seq, s.flushed(f.Source)
@@ -162,7 +169,7 @@ func (s *session) deliver(ctx context.Context, r stored) {
 		})
 	case subjects.KindEnded:
 		deliverAs(s, r, func(e subjects.Ended) {
-			s.progress(e.Progress)
+			s.progress(r.seq, e.Progress)
 			s.tellFlushed()
 			s.sessionEnded(ctx, e)
 		})
@@ -181,12 +188,16 @@ func deliverAs[T any](s *session, r stored, f func(T)) {
 }
 
 // progress frees what is covered and tells the client of audio that was refused.
-func (s *session) progress(p subjects.Progress) {
+func (s *session) progress(seq uint64, p subjects.Progress) {
+	s.note(seq, p)
 	s.snd.cover(p.Covered)
 	for source, reasons := range p.Refused {
 		var n uint64
 		var last string
 		for reason, c := range reasons {
+			if reason == subjects.RefusedTooBig {
+				continue // it was told when it came
+			}
 			n += c
 			last = reason
 		}
@@ -225,7 +236,7 @@ func (s *session) result(kind string, u subjects.Utterance) dialect.Result {
 
 // origin is the session clock at a source's first frame of this connection.
 func (s *session) origin(tag string) int64 {
-	if f := s.feeds[tag]; f != nil {
+	if f := s.feedOf(tag); f != nil {
 		return f.origin + s.clockMS
 	}
 	return 0
@@ -233,7 +244,7 @@ func (s *session) origin(tag string) int64 {
 
 // endOf is the session clock at the end of a frame that this gateway has, 0 for others.
 func (s *session) endOf(tag string, n uint64) (end int64) {
-	f := s.feeds[tag]
+	f := s.feedOf(tag)
 	if f == nil {
 		return 0
 	}

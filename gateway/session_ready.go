@@ -37,10 +37,11 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 			s.expectResult()
 		}
 	}
+	s.snd.room = s.messageRoom()
 	first := s.phase == taking
 	s.announce(s.snd.begin(r.Covered, r.Next))
 	s.announced.begun = s.snd.next
-	if !first {
+	if !first || s.phase == done {
 		return
 	}
 	s.phase, s.worker = streaming, r.Worker

@@ -30,10 +30,11 @@ type Run struct {
 
 // Reasons for which an accepted frame is refused, as the ledger counts them.
 const (
-	RefusedWindow      = "window"      // the gateway's window was full: the frame was given up before a result covered it
-	RefusedLost        = "lost"        // the gateway that held it is gone
-	RefusedUndecodable = "undecodable" // the audio could not be decoded
-	RefusedEngine      = "engine"      // every engine failed on it
+	RefusedWindow      = "window"        // the gateway's window was full: the frame was given up before a result covered it
+	RefusedLost        = "lost"          // the gateway that held it is gone
+	RefusedUndecodable = "undecodable"   // the audio could not be decoded
+	RefusedEngine      = "engine"        // every engine failed on it
+	RefusedTooBig      = "frame_too_big" // no message on the bus holds it
 )
 
 // End is the payload of end.

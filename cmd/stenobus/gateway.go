@@ -32,7 +32,7 @@ func (f audioLogFlag) apply(cfg gateway.Config) gateway.Config {
 type gatewayFlags struct {
 	Name           string        `help:"Name in records and logs; random by default." group:"Gateway"`
 	Window         time.Duration `help:"Most audio that a session keeps for sending again." default:"60s" group:"Gateway"`
-	WindowBytes    int           `help:"The same in bytes." default:"8388608" group:"Gateway"`
+	WindowBytes    int           `help:"The same in bytes, 192 more for each frame." default:"25165824" group:"Gateway"`
 	Share          time.Duration `help:"How long a frame waits for others to share its message." default:"0s" group:"Gateway"`
 	Grace          time.Duration `help:"How long a session outlives its client's broken connection." default:"15s" group:"Gateway"`
 	ClaimWait      time.Duration `help:"How long a session waits for a worker with room." default:"60s" group:"Gateway"`

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"stenobus/dispatcher"
@@ -326,5 +328,63 @@ func (s *system) totals(id string) (covered []uint64) {
 			n += c
 		}
 		covered = append(covered, n)
+	}
+}
+
+// Clients are turned away while their claims are under way. Whether the claim is granted
+// before that or after, neither a record nor a session of the worker is left of it, though
+// nobody would miss them for a minute.
+func TestClaimOfClientTurnedAway(t *testing.T) {
+	t.Parallel()
+	const clients, atOnce = 100, 20
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	gw := s.gateway(gateway.Config{Grace: time.Minute})
+	given := s.givenUp()
+	before := s.footprint()
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for range clients / atOnce {
+				l, err := listen(t, gw, "", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				l.send([]byte("\x1a\x45\xdf\xa3 WebM, which is not taken"))
+				<-l.over
+			}
+		})
+	}
+	wg.Wait()
+	subjectstest.Eventually(t, "every claim is over", func() bool { return given() == clients })
+	s.nothingLeft(before)
+	subjectstest.Eventually(t, "the worker has room for others", func() bool { return s.report("w1").Sessions == 0 })
+}
+
+// givenUp counts the sessions whose records were to be deleted: a claim is withdrawn only
+// after its answer.
+func (s *system) givenUp() func() int {
+	s.t.Helper()
+	var mu sync.Mutex
+	seen := map[subjects.SessionID]bool{}
+	_, err := s.nc.Subscribe(subjects.ClaimEnd, func(m *nats.Msg) {
+		if req, err := subjects.DecodeDoc[subjects.KeepRequest]("keep", m.Data); err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[req.Session] = true
+		}
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.nc.Flush(); err != nil {
+		s.t.Fatal(err)
+	}
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(seen)
 	}
 }

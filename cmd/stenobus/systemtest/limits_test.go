@@ -14,8 +14,10 @@ import (
 	"stenobus/dispatcher"
 	"stenobus/gateway"
 	"stenobus/gateway/auth"
+	"stenobus/subjects"
 	"stenobus/subjects/subjectstest"
 	"stenobus/worker"
+	"stenobus/worker/engine/tally"
 )
 
 // limited is a whole system with one gateway.
@@ -82,6 +84,37 @@ func TestAudioFasterThanAllowed(t *testing.T) {
 	s.ledgerOf("room", frames)
 }
 
+// Frames that no message on the bus holds are refused one by one, also while no worker has
+// the session, and everybody else is heard.
+func TestFramesBeyondTheBus(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	gw := s.gatewayAlone(gateway.Config{MaxMessage: 4 << 20})
+	c := dial(t, gw, named("room"))
+	big := func() {
+		c.raw(fmt.Sprintf(`{"event":"media","media":{"tag":"a","payload":%q}}`, base64.StdEncoding.EncodeToString(make([]byte, 1200<<10))))
+	}
+	c.raw(`{"event":"start","start":{"tag":"a","mediaFormat":{"encoding":"l16","sampleRate":48000,"channels":1}}}`)
+	big() // the source begins with it
+	c.until("it is told", func() bool { return c.note("warning", "frame_too_big") != nil })
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	c.until("it is served", func() bool { return c.note("ready", "") != nil })
+	c.speakL16("a", 30)
+	c.start("b")
+	c.speak("b", 30)
+	big()
+	c.speakL16("a", 30)
+	c.end()
+	c.endsWith(websocket.StatusNormalClosure, "")
+	if n := c.note("warning", "frame_too_big"); !strings.Contains(n.Allowed, "bytes") || n.Field != "media.payload" || n.Tag != "a" {
+		t.Errorf("it was told %+v", n)
+	}
+	if e := c.note("ended", ""); e.Accepted["a"] != 62 || e.Refused["a"] != 2 || e.Covered["a"] != 60 || e.Covered["b"] != 30 {
+		t.Errorf("ledger %+v, want 62 frames of a accepted and 2 of them refused", e)
+	}
+}
+
 func TestAddressThatConnectsTooOften(t *testing.T) {
 	t.Parallel()
 	s, gw := limited(t, gateway.Config{ConnectRate: 0.01})
@@ -94,20 +127,81 @@ func TestAddressThatConnectsTooOften(t *testing.T) {
 }
 
 // Sources come and go in a long session: their number is bounded, as all are in its log.
+// Beyond it the client is let go, comes back, and is heard in another life.
 func TestSourcesOfALife(t *testing.T) {
 	t.Parallel()
 	s, gw := limited(t, gateway.Config{MaxLifeSources: 20})
-	c := dial(t, gw, named("room"))
-	for i := range 25 {
-		tag := fmt.Sprintf("t%d", i)
-		c.start(tag)
-		c.speak(tag, 1)
-		c.raw(fmt.Sprintf(`{"event":"stop","stop":{"tag":%q}}`, tag))
+	for id, served := range map[string]bool{"served": true, "not served yet": false} {
+		c := dial(t, gw, named(id))
+		if served {
+			c.until("it is served", func() bool { return c.note("ready", "") != nil })
+		}
+		for i := range 25 {
+			tag := fmt.Sprintf("t%d", i)
+			c.start(tag)
+			c.speak(tag, 1)
+			c.raw(fmt.Sprintf(`{"event":"stop","stop":{"tag":%q}}`, tag))
+		}
+		if status, reason := c.closed(); status != websocket.StatusGoingAway || !strings.Contains(reason, "sources_used_up") {
+			t.Errorf("%s: closed with %d %s, want 1001 sources_used_up", id, status, reason)
+		}
+		if c.told("error", "sources_used_up") == nil {
+			t.Errorf("%s: it was not told", id)
+		}
+		back := dial(t, gw, named(id))
+		back.start("t20")
+		back.speak("t20", 30)
+		back.finish()
+		s.ledgerOf(id, 30)
+		heard := 0
+		finals, _ := s.stored(subjects.SessionID(id)) // of both lives
+		for _, f := range finals {
+			st, err := tally.Parse(f.Text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			heard += len(st.Frames)
+		}
+		if heard != 20+30 {
+			t.Errorf("%s: %d frames were heard in both lives, want 20 and 30", id, heard)
+		}
 	}
-	c.until("it is told", func() bool { return c.note("warning", "too_many_sources") != nil })
+}
+
+// People come and go in a conference whose bridge never says that somebody has left: those
+// who have long been silent make room for others, and are heard when they speak again.
+func TestConferenceOfManySpeakers(t *testing.T) {
+	t.Parallel()
+	s, gw := limited(t, gateway.Config{MaxSources: 3})
+	c := dial(t, gw, named("room"))
+	frames := 0
+	speak := func(tag string, n int) {
+		c.speakL16(tag, n)
+		frames += n
+	}
+	for _, tag := range []string{"a", "b", "c"} {
+		c.raw(fmt.Sprintf(`{"event":"start","start":{"tag":%q,"mediaFormat":{"encoding":"l16","sampleRate":16000,"channels":1}}}`, tag))
+		speak(tag, 30)
+	}
+	c.start("d")
+	subjectstest.Eventually(t, "there is room for another", func() bool {
+		speak("b", 1)
+		speak("c", 1)
+		c.start("e") // refused until then
+		c.settle()
+		return c.told("warning", "silent_source") != nil
+	})
+	c.speak("e", 30)
+	speak("c", 30)
 	c.end()
-	c.closed()
-	s.ledgerOf("room", 20)
+	c.endsWith(websocket.StatusNormalClosure, "")
+	s.ledgerOf("room", uint64(frames+30))
+	if n := c.note("warning", "silent_source"); n.Tag != "a" {
+		t.Errorf("%s has given its place", n.Tag)
+	}
+	if e := c.note("ended", ""); e.Covered["a"] != 30 || e.Covered["e"] != 30 {
+		t.Errorf("ledger %+v", e)
+	}
 }
 
 // byName knows clients whose key is their name.

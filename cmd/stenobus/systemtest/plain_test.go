@@ -16,7 +16,9 @@ import (
 	"stenobus/gateway"
 	"stenobus/gateway/auth"
 	"stenobus/gateway/dialect"
+	"stenobus/subjects/subjectstest"
 	"stenobus/worker"
+	"stenobus/worker/engine/tally"
 )
 
 // wavHead is the length of the header of the samples' WAV files.
@@ -177,6 +179,84 @@ func TestPlainResume(t *testing.T) {
 	}
 	if n := notes[dialect.EventEnded]; n.Unaccounted == nil || *n.Unaccounted != 0 {
 		t.Errorf("ledger %+v", n)
+	}
+}
+
+// Who comes back and asks at once for what it said before is answered when all of that has
+// come: the answer is never ahead of the words, nor does it stay away where all had come.
+func TestPlainFlushAfterResume(t *testing.T) {
+	t.Parallel()
+	const frames = 30 // too few for a final of their own accord
+	for name, tt := range map[string]struct {
+		crash, heard bool // the gateway's; the client had heard all of it
+		resume       func(cursor uint64) string
+	}{
+		"gateway crashed":     {crash: true, resume: func(uint64) string { return "&after=0" }},
+		"connection broke":    {resume: func(uint64) string { return "&after=0" }},
+		"nothing was missed":  {heard: true, resume: func(cursor uint64) string { return fmt.Sprint("&after=", cursor) }},
+		"it wants no old one": {heard: true, resume: func(uint64) string { return "" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, gw := small(t, gateway.Config{}, worker.Config{ID: "w1"})
+			acked := s.acks("back")
+			conn := s.stream(gw, "session=back&encoding=opus")
+			for i := range frames {
+				s.write(conn, websocket.MessageBinary, []byte{0xfc, byte(i)})
+			}
+			subjectstest.Eventually(t, "the worker has it", func() bool { return acked.Load() >= frames })
+			n, cursor := 0, uint64(0)
+			if tt.heard {
+				s.write(conn, websocket.MessageText, []byte(`{"event":"flush"}`))
+				n, cursor = s.untilFlushed(conn)
+			}
+			if tt.crash {
+				gw.kill()
+				gw = s.gateway(gateway.Config{})
+			} else {
+				_ = conn.CloseNow()
+			}
+			conn = s.stream(gw, "session=back&encoding=opus"+tt.resume(cursor))
+			s.write(conn, websocket.MessageText, []byte(`{"event":"flush"}`))
+			more, _ := s.untilFlushed(conn)
+			if n+more != frames {
+				t.Errorf("%d of %d frames had come when the flush was answered", n+more, frames)
+			}
+			s.write(conn, websocket.MessageText, []byte(`{"eof":1}`))
+			for err := error(nil); err == nil; {
+				_, _, err = conn.Read(s.ctx())
+			}
+			s.ledgerOf("back", frames)
+		})
+	}
+}
+
+// untilFlushed counts the frames of the finals that come until a flush is answered, and
+// tells the last one's cursor.
+func (s *system) untilFlushed(conn *websocket.Conn) (frames int, cursor uint64) {
+	s.t.Helper()
+	for {
+		_, data, err := conn.Read(s.ctx())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		var m struct {
+			dialect.Result
+			Event string
+		}
+		if err := json.Unmarshal(data, &m); err != nil {
+			s.t.Fatal(err)
+		}
+		if m.Type == dialect.TypeFinal {
+			st, err := tally.Parse(m.Text)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			frames, cursor = frames+len(st.Frames), m.Cursor
+		}
+		if m.Flushed || m.Event == dialect.EventFlushed {
+			return frames, cursor
+		}
 	}
 }
 

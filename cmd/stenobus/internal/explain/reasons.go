@@ -24,6 +24,7 @@ var words = map[string]string{
 	subjects.RefusedLost:        "the gateway that held them was gone",
 	subjects.RefusedUndecodable: "the audio could not be decoded",
 	subjects.RefusedEngine:      "every engine failed on them",
+	subjects.RefusedTooBig:      "they were larger than a message on the bus may be",
 }
 
 // inWords explains a reason and names it, so that it can be searched for.

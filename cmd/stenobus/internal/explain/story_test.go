@@ -280,13 +280,13 @@ func TestEveryReasonHasWords(t *testing.T) {
 		subjects.ReasonOpen, subjects.ReasonResume, subjects.MoveGone, subjects.MoveSilent, subjects.MoveDraining,
 		subjects.MoveEngine, subjects.MoveEnded, subjects.EndClient, subjects.EndGrace, subjects.EndGatewayLost,
 		subjects.EndRefused, subjects.EndWorker, subjects.RefusedWindow, subjects.RefusedLost,
-		subjects.RefusedUndecodable, subjects.RefusedEngine,
+		subjects.RefusedUndecodable, subjects.RefusedEngine, subjects.RefusedTooBig,
 	} {
 		if got := inWords(r); !strings.HasSuffix(got, " ("+r+")") {
 			t.Errorf("%s: %q", r, got)
 		}
 	}
-	if len(words) != 16 {
+	if len(words) != 17 {
 		t.Errorf("%d reasons have words: the list above is not all of them", len(words))
 	}
 	for r, want := range map[string]string{"moon_rises": "moon_rises", "a\x1b[2J": `"a\x1b[2J"`, "": "for no reason that is known"} {
