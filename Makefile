@@ -36,8 +36,9 @@ lab: build ## Break a deployment for two minutes and prove that nothing was lost
 clients: install build ## Point other people's client libraries and a browser, unchanged, at a running Stenobus
 	.ci/clients
 
-sabotage: build-sabotage ## Take each safeguard off and see that the lab finds out
+sabotage: build-sabotage ## Take each safeguard off and see that lab or benchmark finds out
 	.ci/sabotage
+	.ci/slow
 
 lint: $(STATICCHECK) ## Check format, vet, staticcheck, import arrows and subject literals
 	.ci/format

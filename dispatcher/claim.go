@@ -305,11 +305,11 @@ func (c *claim) overtaken(ctx context.Context, h held, refused *subjects.Error) 
 func (c *claim) next(ctx context.Context, h held, refused *subjects.Error) (held, error) {
 	c.need.not[h.Worker] = refused.Code
 	c.tries++
-	switch refused.Code {
-	case subjects.MoveSilent:
+	silent := refused.Code == subjects.MoveSilent
+	switch {
+	case silent:
 		c.silent++
-		c.d.release(h, refused.Code) // should it wake up
-	case subjects.CodeEnding:
+	case refused.Code == subjects.CodeEnding:
 		c.ending = refused
 	}
 	deadline, _ := ctx.Deadline()
@@ -329,7 +329,11 @@ func (c *claim) next(ctx context.Context, h held, refused *subjects.Error) (held
 		reason = moveReason(refused)
 	}
 	c.reason = ""
-	return c.own(ctx, h, rec, w, reason)
+	own, err := c.own(ctx, h, rec, w, reason)
+	if err == nil && silent { // should it wake up. Before the record is another's, another dispatcher may have placed the session there
+		c.d.release(h, refused.Code)
+	}
+	return own, err
 }
 
 func moveReason(refused *subjects.Error) string {
@@ -366,8 +370,8 @@ func (c *claim) confirm(ctx context.Context, h held) (held, error) {
 // giveUp leaves nothing of a life that no gateway heard of: its first attach is this
 // claim's, which nobody accepted. Any other record stays, for the claim's next try.
 func (c *claim) giveUp(ctx context.Context, h held) {
-	if c.first(h) && !h.Granted {
-		c.remove(ctx, h)
+	if c.first(h) && !h.Granted && c.remove(ctx, h) {
+		c.d.release(h, subjects.MoveEnded) // its worker may have taken it, and only the answer is lost
 	}
 }
 
@@ -386,13 +390,15 @@ func (c *claim) alone() bool {
 	return time.Since(c.began) < most
 }
 
-// remove deletes a record if it can; if not, the record expires.
-func (c *claim) remove(ctx context.Context, h held) {
+// remove deletes a record if it can, and tells whether it did; if not, the record expires.
+func (c *claim) remove(ctx context.Context, h held) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupWait)
 	defer cancel()
-	if err := c.d.store.remove(ctx, h); err != nil && !errors.Is(err, errConflict) {
+	err := c.d.store.remove(ctx, h)
+	if err != nil && !errors.Is(err, errConflict) {
 		c.d.fault("a record is left to expire", err)
 	}
+	return err == nil
 }
 
 // leave tells the worker that had the session before, if it can hear.

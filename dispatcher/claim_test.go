@@ -72,6 +72,33 @@ func TestSecondAskUndoesNothing(t *testing.T) {
 	}
 }
 
+// A worker takes a session and its answer is lost; meanwhile the claim is granted to a
+// second ask. The first ask, which finds the worker silent, takes nothing away from it.
+func TestLostAnswerOfAWorkerTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	d := r.dispatch(Config{AssignWait: 400 * time.Millisecond})
+	w := r.worker("w1", 5)
+	r.sees(1, d)
+	w.set(func(p *peer) { p.mute = true })
+	req := open("s", "n1")
+	req.Sent = time.Now().Add(-300 * time.Millisecond).UTC().Format(time.RFC3339Nano) // by now two work on it
+	first := make(chan subjects.ClaimReply, 1)
+	go func() { first <- r.claim(req) }()
+	subjectstest.Eventually(t, "the first ask", func() bool { return len(w.asked(subjects.OpAssign)) == 1 })
+	w.set(func(p *peer) { p.mute = false })
+	r.worker("w2", 5)
+	r.sees(2, d)
+	second := r.granted(req)
+	reply := <-first
+	if reply.Error != nil || reply.Stamp != second.Stamp || reply.Worker != w.id || second.Worker != w.id {
+		t.Errorf("first ask got %+v, second %+v", reply, second)
+	}
+	if n := len(w.asked(subjects.OpRelease)); n != 0 {
+		t.Errorf("the worker was told %d times to let the session go", n)
+	}
+}
+
 // A client has left while its claim was asked again, and is back elsewhere already.
 func TestClaimOfClientThatLeft(t *testing.T) {
 	t.Parallel()

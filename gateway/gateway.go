@@ -50,6 +50,8 @@ type Server struct {
 	wg      sync.WaitGroup   // helpers of sessions
 	faults  sync.Map         // message to *rate.Sometimes: what goes wrong again and again is logged now and then
 
+	together sync.Mutex // of all sessions, where a build for benchmarks wants that: see safeguard.ApartOff
+
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]*presence
 	held     holdings // of the principals, the same sessions
@@ -311,30 +313,5 @@ func (s *session) contain() {
 	if r := recover(); r != nil {
 		s.log.Error("session failed", "panic", r, "stack", string(debug.Stack()))
 		s.close(endInternal)
-	}
-}
-
-// read turns the client's messages into events until the connection or the session
-// ends. What must be answered at once goes straight to the outbox.
-func (s *session) read(ctx context.Context, conn *socket) error {
-	emit := func(ev dialect.Event) {
-		if ev.Kind == dialect.Reply {
-			if err := s.out.push(message{data: ev.Payload}); err != nil {
-				s.out.cut(endSlow)
-			}
-			return
-		}
-		s.mail.put(ev)
-	}
-	// A context that can end costs an allocation and a callback for each message.
-	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
-	forever := context.WithoutCancel(ctx)
-	for {
-		kind, data, err := conn.readMessage(forever, s.srv.cfg.MaxMessage)
-		if err != nil {
-			return err
-		}
-		s.spoke.Store(time.Now().UnixNano())
-		s.conv.Decode(kind, data, emit)
 	}
 }

@@ -48,10 +48,7 @@ func (m *mailbox) put(ev dialect.Event) {
 	if m.hushed && ev.Kind == dialect.Media && len(m.queue) < maxShared {
 		return
 	}
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	m.knock()
 }
 
 // fetch takes everything that waits. The slice is the caller's until the next fetch.
@@ -64,6 +61,21 @@ func (m *mailbox) fetch() []dialect.Event {
 	m.queue, m.spare = m.spare[:0], got
 	m.room.Signal()
 	return got
+}
+
+// empty tells that nothing waits.
+func (m *mailbox) empty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.queue) == 0
+}
+
+// knock wakes the loop.
+func (m *mailbox) knock() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
 }
 
 // hush lets frames wait for a fetch instead of waking the loop for each.

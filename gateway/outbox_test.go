@@ -51,12 +51,13 @@ func TestClientThatReadsByTrickle(t *testing.T) {
 		wrote := make(chan error, 1)
 		l := one{make(chan net.Conn, 1)}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			conn, err := websocket.Accept(w, r, nil)
+			taken := &hijacking{ResponseWriter: w}
+			conn, err := websocket.Accept(taken, r, nil)
 			if err != nil {
 				wrote <- err
 				return
 			}
-			wrote <- o.run(context.WithoutCancel(r.Context()), conn)
+			wrote <- o.run(context.WithoutCancel(r.Context()), &socket{conn, taken.conn})
 		})}
 		go func() { _ = server.Serve(l) }()
 		near, far := net.Pipe()

@@ -46,6 +46,8 @@ type sender struct {
 	acked uint64 // all up to here received by the present owner
 	again []span // ranges asked for again, before next
 
+	infos []subjects.FrameInfo // of the message made last
+
 	sources  map[uint32]subjects.Source // state of live sources just before base
 	covered  map[uint32]uint64          // by source, from stored results
 	accepted map[uint32]uint64          // frames numbered, by source
@@ -309,6 +311,9 @@ func (s *sender) newest() int64 {
 
 // last is the last number given out so far.
 func (s *sender) last() uint64 { return s.end - 1 }
+
+// empty tells whether everything ever pushed is received and covered.
+func (s *sender) empty() bool { return len(s.window) == 0 }
 
 // drained tells whether every frame and message has been sent and received.
 func (s *sender) drained() bool { return s.ready && s.acked >= s.end-1 }

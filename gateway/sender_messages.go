@@ -6,7 +6,8 @@ import (
 	"stenobus/subjects"
 )
 
-// outgoing is one message to send: the envelope but for the stamp, and the payload.
+// outgoing is one message to send: the envelope but for the stamp, and the payload. It
+// lasts until the next.
 type outgoing struct {
 	envelope subjects.Envelope
 	payload  []byte
@@ -111,18 +112,19 @@ func (s *sender) frames(i int, n, last uint64) (outgoing, uint64) {
 			break
 		}
 	}
-	out.envelope.Frames = make([]subjects.FrameInfo, 0, k-i)
+	s.infos = s.infos[:0]
 	if k-i > 1 {
 		out.payload = make([]byte, 0, size)
 	}
 	for _, e := range s.window[i:k] {
-		out.envelope.Frames = append(out.envelope.Frames, subjects.FrameInfo{Source: e.source, Size: len(e.payload), Packet: e.packet, At: e.at})
+		s.infos = append(s.infos, subjects.FrameInfo{Source: e.source, Size: len(e.payload), Packet: e.packet, At: e.at})
 		if k-i == 1 {
 			out.payload = e.payload
 		} else {
 			out.payload = append(out.payload, e.payload...)
 		}
 	}
+	out.envelope.Frames = s.infos
 	return out, n + uint64(k-i)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,9 +19,10 @@ const (
 	doubtBound   = 2 * time.Second        // for a client's first sign of life, before its id is claimed all the same
 	coverBound   = 3 * time.Second        // for results of what a worker has received from a gateway that yields
 	inboxRoom    = 512                    // messages that wait for the session's loop; beyond it the results are read from the store
-	beatEvery    = time.Second            // a quiet gateway repeats its last number
+	beatEvery    = time.Second            // a quiet gateway repeats its last number until that is acknowledged
+	calmBeat     = 4 * time.Second        // and then more rarely, at least thrice before its worker gives it up
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
-	silenceBound = 3 * time.Second        // a worker that says nothing for so long is replaced
+	silenceBound = 3 * time.Second        // a worker that owes an answer for so long is replaced
 	resultLag    = 300 * time.Millisecond // a stored result that has not come by then is read from the store
 	maxMoves     = 8                      // moves within moveSpan, beyond which no worker seems able
 	moveSpan     = 30 * time.Second
@@ -29,8 +31,13 @@ const (
 )
 
 // session is one client's connection to one session: the sender of its audio and the
-// reader of its results. One goroutine, run, owns everything but the channels.
+// reader of its results. Whoever holds turn owns everything but the channels and atomics:
+// one goroutine, run, and for a moment the socket's reader, see direct.
 type session struct {
+	turn  sync.Mutex
+	timer *time.Timer // strikes at armed
+	armed time.Time   // zero: it has struck
+
 	srv   *Server
 	id    subjects.SessionID
 	given bool
@@ -64,6 +71,7 @@ type session struct {
 	// The ownership.
 	stamp    subjects.Stamp
 	subject  string // where frames go
+	writer   subjects.Writer
 	nonce    string
 	worker   string
 	probe    string
@@ -110,9 +118,9 @@ type session struct {
 	reason   string // of the session's end, for the log
 	leaveAt  uint64 // last number when leave began
 	clock    clocks
-	heard    time.Time // the owner's last sign of life
+	asked    time.Time // since when the owner owes an answer; zero: it owes none
 	connects uint64    // how often this gateway had lost the bus by then
-	sent     time.Time
+	sent     time.Time // when the owner was last told something
 
 	booksWanted bool // a flush waits for what the newest result counts
 
@@ -202,11 +210,11 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
 	defer s.unwatch()
-	s.heard = time.Now()
-	s.clock.idle = s.heard.Add(s.idle)
-	s.clock.length = s.heard.Add(s.srv.cfg.MaxLength)
+	now := time.Now()
+	s.clock.idle = now.Add(s.idle)
+	s.clock.length = now.Add(s.srv.cfg.MaxLength)
 	if s.given {
-		s.clock.doubt = s.heard.Add(doubtBound)
+		s.clock.doubt = now.Add(doubtBound)
 	} else {
 		s.startClaim(ctx, subjects.ReasonOpen)
 	}
@@ -216,47 +224,56 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 // loop takes what comes, one thing at a time, until the session is done here.
 func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 	ponged := s.ponged
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	armed := time.Time{}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.timer = time.NewTimer(0)
+	defer s.timer.Stop()
 	for s.phase != done {
-		if next := s.clock.next(); armed.IsZero() || next.Before(armed) {
-			armed = next
-			timer.Reset(time.Until(next))
-		}
+		s.arm()
+		s.turn.Unlock()
+		var do func()
 		select {
 		case <-ctx.Done():
+		case <-stop:
+			stop, do = nil, func() { s.stop(time.Now()) }
+		case <-ponged:
+			ponged, do = nil, func() { s.present(ctx) }
+		case <-s.mail.wake:
+			do = func() {
+				s.present(ctx)
+				s.received()
+			}
+		case err := <-s.hungup:
+			do = func() { s.hangup(ctx, err) }
+		case err := <-s.wrote:
+			do = func() { s.writerEnded(err) }
+		case m := <-s.inbox:
+			do = func() { s.fromWorker(ctx, m) }
+		case c := <-s.claims:
+			do = func() { s.claimResult(ctx, c) }
+		case subject := <-s.gone:
+			do = func() { s.workerGone(ctx, subject) }
+		case r := <-s.repairs:
+			do = func() { s.repaired(ctx, r) }
+		case l := <-s.lives:
+			do = func() { s.resumeFrom(ctx, l) }
+		case <-s.deleted:
+			do = func() { s.close(s.closing) }
+		case <-s.timer.C:
+			do = func() {
+				s.armed = time.Time{}
+				s.tick(ctx, time.Now())
+			}
+		}
+		s.turn.Lock()
+		if do == nil {
 			s.close(endMoving)
 			return context.Cause(ctx)
-		case <-stop:
-			stop = nil
-			s.stop(time.Now())
-		case <-ponged:
-			ponged = nil
-			s.present(ctx)
-		case <-s.mail.wake:
-			s.present(ctx)
-			s.received()
-		case err := <-s.hungup:
-			s.hangup(ctx, err)
-		case err := <-s.wrote:
-			s.writerEnded(err)
-		case m := <-s.inbox:
-			s.fromWorker(ctx, m)
-		case c := <-s.claims:
-			s.claimResult(ctx, c)
-		case subject := <-s.gone:
-			s.workerGone(ctx, subject)
-		case r := <-s.repairs:
-			s.repaired(ctx, r)
-		case l := <-s.lives:
-			s.resumeFrom(ctx, l)
-		case <-s.deleted:
-			s.close(s.closing)
-		case <-timer.C:
-			armed = time.Time{}
-			s.tick(ctx, time.Now())
 		}
+		if s.phase == done { // the socket's reader has closed it meanwhile
+			break
+		}
+		do()
 		if s.booksWanted {
 			s.readBooks(ctx)
 		}
@@ -268,6 +285,14 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 		}
 	}
 	return nil
+}
+
+// arm sets the timer to the next moment at which there is something to do.
+func (s *session) arm() {
+	if next := s.clock.next(); s.armed.IsZero() || next.Before(s.armed) {
+		s.armed = next
+		s.timer.Reset(time.Until(next))
+	}
 }
 
 // end numbers the session's last message, or holds it until the count is known. Its

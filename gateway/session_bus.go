@@ -58,8 +58,8 @@ func (s *session) claimResult(ctx context.Context, c claimed) {
 	}
 	s.stamp, s.worker = c.reply.Stamp, string(c.reply.Worker)
 	s.log = s.srv.log.With("session", string(s.id), "life", s.stamp.Life, "epoch", s.stamp.Epoch, "attach", s.stamp.Attach)
-	s.phase, s.heard = taking, time.Now()
-	s.clock.silence = s.heard.Add(silenceBound)
+	s.phase, s.asked = taking, time.Now() // it owes a ready
+	s.clock.silence = s.asked.Add(silenceBound)
 	if s.stamp.Attach == 1 && !s.numbered {
 		s.startCount(1, nil)
 	}
@@ -93,7 +93,7 @@ func (s *session) claimFailed(ctx context.Context, err error) {
 // yield lets a later connection have the session: this one's client is told, and what
 // it has said is sent to the worker before the other's count begins.
 func (s *session) yield() {
-	s.heard = time.Now()
+	s.asked = time.Time{}
 	if s.yielding {
 		return
 	}
@@ -195,7 +195,7 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 		s.srv.metrics.stale.Inc()
 		return
 	}
-	s.heard = time.Now()
+	s.asked = time.Time{}
 	s.fromOwner(ctx, e, m.Data)
 }
 
@@ -314,11 +314,18 @@ func (s *session) flow(now time.Time) {
 		if !ok {
 			break
 		}
-		s.publish(out.envelope, out.payload)
-		s.sent = now
+		s.tellOwner(out.envelope, out.payload, now)
 	}
-	if want := now.Add(beatEvery); s.clock.beat.IsZero() {
+	if want := now.Add(beatEvery); s.clock.beat.IsZero() || s.clock.beat.After(want) && s.snd.acked < s.snd.next-1 {
 		s.clock.beat = want
+	}
+}
+
+// tellOwner publishes what the owner answers sooner or later.
+func (s *session) tellOwner(e subjects.Envelope, payload []byte, now time.Time) {
+	s.publish(e, payload)
+	if s.sent = now; s.asked.IsZero() {
+		s.asked = now
 	}
 }
 
@@ -337,7 +344,12 @@ func (s *session) onlyFresh() bool {
 
 func (s *session) publish(e subjects.Envelope, payload []byte) {
 	e.Stamp = s.stamp
-	switch err := s.srv.nc.PublishMsg(e.Msg(s.subject, payload)); {
+	if safeguard.ApartOff {
+		s.srv.together.Lock()
+		defer s.srv.together.Unlock()
+		defer func() { _ = s.srv.nc.FlushTimeout(time.Second) }() // it is only to take time
+	}
+	switch err := s.srv.nc.PublishMsg(s.writer.Msg(&e, s.subject, payload)); {
 	case errors.Is(err, nats.ErrMaxPayload): // it was told to take less: nothing would ever fill the hole
 		s.close(endBus.because(fmt.Sprintf("it takes no message of %d bytes any more", len(payload))))
 	case err != nil:
@@ -347,15 +359,28 @@ func (s *session) publish(e subjects.Envelope, payload []byte) {
 	}
 }
 
-// beat repeats the last number, so that a lost tail shows and the owner knows that
-// somebody speaks for the session.
+// beat repeats the last number, so that a lost tail shows, and so that the owner knows
+// that somebody speaks for the session. An owner that answers what it is sent anyway is
+// not asked.
 func (s *session) beat(now time.Time) {
-	s.clock.beat = now.Add(beatEvery)
-	if s.snd.next < s.snd.end {
-		s.clock.beat = now.Add(stallBeat) // no room in flight: an acknowledgement may be lost
+	every := beatEvery
+	last := s.snd.next - 1
+	switch {
+	case s.snd.next < s.snd.end: // no room in flight: an acknowledgement may be lost
+		every = stallBeat
+	case s.snd.empty() && !s.yielding && !s.stopping && !s.over:
+		every = s.calmBeat()
 	}
-	if last := s.snd.next - 1; s.phase == streaming && (now.Sub(s.sent) >= stallBeat || s.snd.acked < last) {
-		s.publish(subjects.Envelope{Kind: subjects.KindLast, N: last}, nil)
+	s.clock.beat = now.Add(every)
+	owes := !s.asked.IsZero() && now.Sub(s.asked) >= min(every, beatEvery)
+	if s.phase == streaming && (now.Sub(s.sent) >= min(every, beatEvery) || owes) {
+		s.tellOwner(subjects.Envelope{Kind: subjects.KindLast, N: last}, nil, now)
 	}
 	s.logSources(now)
+}
+
+// calmBeat is how often a session says that it is there while all that was sent is
+// covered: thrice before its worker takes it for lost.
+func (s *session) calmBeat() time.Duration {
+	return min(calmBeat, max(beatEvery, (s.srv.cfg.Grace+subjects.GatewayQuiet)/4))
 }

@@ -96,21 +96,32 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 	}
 }
 
-// silence judges a worker by how long ago it spoke. Nothing is concluded while this
-// gateway itself was cut off, frozen or behind.
+// silence judges a worker by for how long it has owed an answer. Nothing is concluded
+// while this gateway itself was cut off, frozen or behind.
 func (s *session) silence(ctx context.Context, now time.Time) {
 	if n := s.srv.nc.Stats().Reconnects; n != s.connects || !s.srv.nc.IsConnected() {
-		s.connects, s.heard = n, now
+		s.connects = n
+		s.forgive(now)
 	}
 	if late := now.Sub(s.clock.silence); late > silenceBound/4 || len(s.inbox) > 0 {
-		s.heard = now // it was this process that slept, or has not read what was said
+		s.forgive(now) // it was this process that slept, or has not read what was said
 	}
-	if quiet := now.Sub(s.heard); quiet < silenceBound {
-		s.clock.silence = s.heard.Add(silenceBound)
-		return
+	switch {
+	case s.asked.IsZero():
+		s.clock.silence = now.Add(silenceBound)
+	case now.Sub(s.asked) < silenceBound:
+		s.clock.silence = s.asked.Add(silenceBound)
+	default:
+		s.clock.silence = time.Time{}
+		s.move(ctx, subjects.MoveSilent)
 	}
-	s.clock.silence = time.Time{}
-	s.move(ctx, subjects.MoveSilent)
+}
+
+// forgive gives the owner the whole time again for what it owes.
+func (s *session) forgive(now time.Time) {
+	if !s.asked.IsZero() {
+		s.asked = now
+	}
 }
 
 // idled ends a session whose client has said nothing for long, not even that it is there.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -62,16 +63,23 @@ func (s *socket) finish(ctx context.Context, status websocket.StatusCode, reason
 	return s.Close(status, reason)
 }
 
-// readMessage reads one message, and errTooBig in place of one above a limit. The
-// connection is whole after that, so that the client can be told.
-func (s *socket) readMessage(ctx context.Context, most int64) (websocket.MessageType, []byte, error) {
+// maxSpare is how much memory a connection keeps for its next message, bytes.
+const maxSpare = 16 << 10
+
+// readMessage reads one message into buf, and errTooBig in place of one above a limit.
+// The connection is whole after that, so that the client can be told.
+func (s *socket) readMessage(ctx context.Context, buf *bytes.Buffer, most int64) (websocket.MessageType, []byte, error) {
 	kind, r, err := s.Reader(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err == nil && int64(len(data)) > most {
+	if buf.Cap() > maxSpare {
+		*buf = bytes.Buffer{}
+	}
+	buf.Reset()
+	n, err := buf.ReadFrom(&io.LimitedReader{R: r, N: most + 1})
+	if err == nil && n > most {
 		err = errTooBig
 	}
-	return kind, data, err
+	return kind, buf.Bytes(), err
 }

@@ -3,6 +3,7 @@ package subjects
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // Source describes one stream of audio in a session: a speaker, a track, a channel.
@@ -51,6 +52,10 @@ const (
 	EndRefused     = "refused"         // the gateway gave the session up: bad input or a limit
 	EndWorker      = "worker_stopping" // the worker stopped and nobody took the session over
 )
+
+// GatewayQuiet is how much longer than a session's grace its worker waits for a gateway
+// that says nothing. Gateways speak at least thrice in that time.
+const GatewayQuiet = 3 * time.Second
 
 // Announce is the payload of announce: the state of the sources just before its number.
 type Announce struct {

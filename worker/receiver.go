@@ -10,6 +10,9 @@ import (
 // filled. Beyond it early messages are dropped: they are holes themselves by then.
 const maxHeld = 512
 
+// maxRoom bounds the memory that a receiver keeps where nothing waits, messages.
+const maxRoom = 8
+
 // arrival is a numbered message: numbers n to to, both included.
 type arrival struct {
 	n, to    uint64
@@ -23,7 +26,8 @@ type arrival struct {
 type receiver struct {
 	next  uint64    // the number to be taken next; 0 until the sender has said where it begins
 	top   uint64    // the highest number known to exist
-	held  []arrival // early messages, by n
+	held  []arrival // early messages, and the one that is taken now, by n
+	room  []arrival // empty: memory for the next that come, so that frames in order allocate nothing
 	dups  uint64    // numbers that came again
 	early uint64    // messages that came before their turn
 	spare int       // messages held beyond maxHeld, see adopt
@@ -65,7 +69,13 @@ func (r *receiver) offer(a arrival) bool {
 	if a.n != r.next {
 		r.early++
 	}
+	if r.held == nil {
+		r.held = r.room
+	}
 	r.held = slices.Insert(r.held, i, a)
+	if r.room == nil && cap(r.held) <= maxRoom {
+		r.room = r.held[:0:1] // the first of them has gone when all have
+	}
 	return true
 }
 

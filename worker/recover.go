@@ -53,7 +53,7 @@ func (s *session) read(ctx context.Context, until uint64, then func(context.Cont
 	}
 	r := &recall{found: make(chan passage, 1), until: until, then: []func(context.Context, passage){then}}
 	s.after.recall = r
-	s.clock.alive = time.Now().Add(ackWait)
+	s.clock.alive = time.Now().Add(aliveEvery)
 	want := wanted{life: s.own.Life, from: s.recv.next, covered: s.covered}
 	s.running.Go(func() {
 		want.since = s.readSince(ctx)

@@ -17,12 +17,12 @@ import (
 
 const (
 	frameRoom    = 1024                   // messages that wait for the session, beyond it they are dropped and asked for again
-	ackEvery     = 32                     // numbers received without an acknowledgement
-	ackWait      = 200 * time.Millisecond // and how long one may be owed
+	ackEvery     = 64                     // numbers received without an acknowledgement
+	ackWait      = 750 * time.Millisecond // and how long one may be owed: a gateway asks after a second
+	aliveEvery   = 200 * time.Millisecond // while the log is read the gateway hears so often that this worker lives
 	nakWait      = 100 * time.Millisecond // a hole is reported at once and again after this, rising
 	nakMax       = time.Second
 	readyWait    = 250 * time.Millisecond // ready is repeated until announce comes
-	gatewayQuiet = 3 * time.Second        // a gateway repeats itself every second
 	releaseEvery = time.Second
 )
 
@@ -53,6 +53,7 @@ type session struct {
 
 	msgs    chan *nats.Msg
 	recv    receiver
+	infos   []subjects.FrameInfo // memory for those of the next message
 	sources map[uint32]*source
 	known   map[uint32]subjects.Source // every source ever announced
 	running sync.WaitGroup             // goroutines of sources
@@ -130,8 +131,12 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	armed := now // when the timer strikes; zero: it has
 	for {
-		timer.Reset(time.Until(s.clock.next()))
+		if next := s.clock.next(); armed.IsZero() || next.Before(armed) {
+			armed = next
+			timer.Reset(time.Until(next))
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -163,6 +168,7 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 		case attach := <-s.absent:
 			s.gatewayAbsent(attach, time.Now())
 		case <-timer.C:
+			armed = time.Time{}
 			if err := s.tick(ctx, time.Now()); err != nil {
 				return err
 			}
@@ -212,7 +218,8 @@ func (s *session) steer(ctx context.Context, c control) {
 
 // message takes one message of the gateway.
 func (s *session) message(ctx context.Context, m *nats.Msg) error {
-	var e subjects.Envelope
+	e := subjects.Envelope{Frames: s.infos}
+	s.infos = nil
 	if err := e.ParseMsg(m); err != nil {
 		s.w.metrics.bad.Inc()
 		s.w.grumble(s.log, "message refused", err)
@@ -260,6 +267,9 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 		}
 	}
 	s.advance(ctx)
+	if len(s.recv.held) == 0 { // nothing refers to them any more
+		s.infos = e.Frames[:0]
+	}
 	return nil
 }
 

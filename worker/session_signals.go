@@ -45,7 +45,7 @@ func (s *session) tick(ctx context.Context, now time.Time) error {
 		}
 	}
 	if due(s.clock.alive, now) {
-		s.clock.alive = now.Add(ackWait)
+		s.clock.alive = now.Add(aliveEvery)
 		s.ack()
 	}
 	if due(s.clock.quiet, now) {
@@ -73,7 +73,7 @@ func (s *session) lost(ctx context.Context, now time.Time) {
 }
 
 // quietBound is how long no gateway may speak for the session.
-func (s *session) quietBound() time.Duration { return s.grace + gatewayQuiet }
+func (s *session) quietBound() time.Duration { return s.grace + subjects.GatewayQuiet }
 
 // drain asks for another worker until one has the session. A session without a
 // gateway has nobody to move it: it ends here, in order.

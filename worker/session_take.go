@@ -31,7 +31,7 @@ func (s *session) take(ctx context.Context) error {
 			}
 		})
 	})
-	alive := time.NewTicker(ackWait)
+	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
 	for {
 		select {

@@ -81,6 +81,7 @@ func newSource(info subjects.Source, cfg sourceConfig, out output, log *slog.Log
 // lasts too long is.
 func (s *source) run(ctx context.Context) error {
 	defer s.close()
+	fed, armed := time.Now(), true
 	idle := time.NewTimer(s.cfg.idleCommit)
 	defer idle.Stop()
 	for {
@@ -95,8 +96,16 @@ func (s *source) run(ctx context.Context) error {
 			if err := s.guard(ctx, func(ctx context.Context) error { return s.do(ctx, it) }); err != nil {
 				return err
 			}
-			idle.Reset(s.cfg.idleCommit)
-		case <-idle.C:
+			if fed = time.Now(); !armed {
+				armed = true
+				idle.Reset(s.cfg.idleCommit)
+			}
+		case <-idle.C: // it was not set again for each frame
+			if left := s.cfg.idleCommit - time.Since(fed); left > 0 {
+				idle.Reset(left)
+				continue
+			}
+			armed = false
 			if err := s.rest(ctx); err != nil {
 				return err
 			}

@@ -80,6 +80,7 @@ type benchRunCmd struct {
 	Dispatchers int            `help:"Dispatchers to start." default:"1"`
 	Workers     int            `help:"Workers to start." default:"1"`
 	NoPipe      bool           `help:"Leave the bare pipe out."`
+	Profiles    string         `help:"Directory for CPU and allocation profiles of each process in the steady phase; taking them costs some CPU." type:"existingdir" placeholder:"DIR"`
 	URL         string         `name:"url" help:"Measure the server there instead of one of its own; a worker with the engine tally must be behind it." placeholder:"WS://..."`
 	Foreign     bool           `help:"The server of --url is another program that speaks the same protocol: it does not tell which frames its results cover."`
 	PID         map[string]int `name:"pid" help:"Processes of --url whose CPU and memory count, by name." placeholder:"NAME=PID;..."`
@@ -100,6 +101,7 @@ Examples:
     stenobus bench --sessions 10 --sources 20 --json | jq .path_to_pipe_ratio
     stenobus bench --sessions 5000 --rate 0 --ping-every 10s --ramp 10s
     stenobus bench --find-limit --limit 10ms
+    stenobus bench --profiles . && go tool pprof -top whole-path-gateway.cpu.pprof
     stenobus bench --url ws://127.0.0.1:8080/transcribe --pid gateway=4711
     stenobus bench --url ws://127.0.0.1:3000/transcribe --foreign --pid node=4712
 `
@@ -137,7 +139,7 @@ func (c *benchRunCmd) Run(p *program) error {
 	cfg.Load.Interims, cfg.Load.Foreign = c.Interims, c.Foreign
 	cfg.URL, cfg.PIDs, cfg.NoPipe = c.URL, c.PID, c.NoPipe
 	cfg.Deployment = bench.Deployment{
-		Dispatchers: c.Dispatchers, Workers: c.Workers, Share: c.Share, AudioLog: c.AudioLog, Interims: c.Interims,
+		Dispatchers: c.Dispatchers, Workers: c.Workers, Share: c.Share, AudioLog: c.AudioLog, Interims: c.Interims, Profiles: c.Profiles,
 	}
 	if c.FindLimit {
 		return measure(p, c.JSON, func(cfg bench.Config) (bench.Result, error) { return bench.FindLimit(p.ctx, cfg, c.Limit) }, cfg)

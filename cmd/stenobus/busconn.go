@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	natsPing       = 4 * time.Second // a dead server is noticed after two of these; the default takes 4 minutes
-	natsMaxPings   = 2
+	natsPing       = time.Second // a server that hangs is noticed after three of these; the default takes 6 minutes
+	natsMaxPings   = 2           // unanswered, the next ends the connection
 	natsDialWait   = 2 * time.Second
 	natsDelayLeast = 50 * time.Millisecond // between two tries to connect again, with jitter
 	natsDelayMost  = 250 * time.Millisecond

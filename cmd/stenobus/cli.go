@@ -16,6 +16,7 @@ import (
 // STENOBUS_ and its name, which its help shows.
 type cli struct {
 	logFlags
+	pprofFlags
 
 	Up         upCmd         `cmd:"" help:"Run everything in one process: bus, dispatcher, worker and gateway."`
 	Gateway    gatewayCmd    `cmd:"" help:"Run a gateway: clients send their audio here."`
@@ -81,6 +82,11 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
+	stop, err := c.serve()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	return parsed.Run(&program{ctx: ctx, stdout: stdout, stderr: stderr, log: log})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"stenobus/gateway/dialect"
+	"stenobus/subjects/safeguard"
 )
 
 // reader is the half of a conversation that the socket's reader owns.
@@ -17,6 +18,7 @@ type reader struct {
 	format  dialect.Format // of tags that never sent a start
 	resumes bool           // the client comes back to a session that knows its tags
 	tags    map[string]*tag
+	room    block
 
 	pending  []dialect.Event // said before the first message's events
 	diarized bool            // the URL asked for it
@@ -34,7 +36,7 @@ func (r *reader) Decode(_ websocket.MessageType, data []byte, emit func(dialect.
 		emit(ev)
 	}
 	r.pending = nil
-	if !r.long {
+	if !r.long && !safeguard.ScanOff {
 		if f, ok := scanMedia(data); ok {
 			r.media(f, emit)
 			return

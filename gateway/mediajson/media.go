@@ -86,7 +86,7 @@ func (r *reader) media(f frame, emit func(dialect.Event)) {
 		}))
 		return
 	}
-	payload, why := unpack(f.payload, t.format)
+	payload, why := r.room.unpack(f.payload, t.format)
 	if why != "" {
 		emit(notice(dialect.Note{Code: CodeBadPayload, Field: "media.payload", Allowed: "base64 of one whole frame", Tag: t.name, Message: why}))
 		return
@@ -128,25 +128,54 @@ func (r *reader) begin(t *tag, emit func(dialect.Event)) {
 	}))
 }
 
+// blockSize is how much memory is taken for frames at once, bytes. Frames of a session go
+// in the order in which they came, so few blocks are held by one frame alone.
+const blockSize = 4 << 10
+
+// block is memory for the frames that come next.
+type block []byte
+
+// take returns room for a frame.
+func (b *block) take(size int) []byte {
+	if size > blockSize/4 {
+		return make([]byte, size)
+	}
+	if len(*b) < size {
+		*b = make([]byte, blockSize)
+	}
+	return (*b)[:size:size]
+}
+
+// use keeps what was taken last.
+func (b *block) use(size int) {
+	if size <= len(*b) {
+		*b = (*b)[size:]
+	}
+}
+
 // unpack decodes a frame, or says why it can't.
-func unpack(payload []byte, f dialect.Format) (audio []byte, why string) {
+func (b *block) unpack(payload []byte, f dialect.Format) (audio []byte, why string) {
 	if len(payload) == 0 {
 		return nil, "payload is missing, no string or empty"
 	}
-	audio, ok := decodeBase64(payload)
+	dst := b.take((len(payload)*3 + 3) / 4)
+	audio, ok := decodeBase64(dst, payload)
 	if !ok {
 		return nil, fmt.Sprintf("payload of %d characters is no base64", len(payload))
 	}
 	if sample := 2 * f.Channels; f.Encoding == encodingL16 && len(audio)%sample != 0 {
 		return nil, fmt.Sprintf("payload of %d bytes is no whole number of %d-byte samples", len(audio), sample)
 	}
-	return audio, ""
+	if cap(dst) <= blockSize/4 {
+		b.use(cap(dst))
+	}
+	return audio[:len(audio):len(audio)], ""
 }
 
 // decodeBase64 is as lenient as the clients' own decoders: either alphabet, any
-// padding, white space anywhere. The strict decoder is only faster.
-func decodeBase64(s []byte) ([]byte, bool) {
-	dst := make([]byte, (len(s)*3+3)/4)
+// padding, white space anywhere. The strict decoder is only faster. dst has room for what
+// comes out.
+func decodeBase64(dst, s []byte) ([]byte, bool) {
 	if n, err := base64.StdEncoding.Decode(dst, s); err == nil {
 		return dst[:n], n > 0
 	}

@@ -22,6 +22,8 @@ var (
 	HolesOff      bool
 	ResendOff     bool
 	DuplicatesOff bool
+	ScanOff       bool
+	ApartOff      bool
 )
 
 // In no other build does anything run before main, or write where nobody asked: but this
@@ -43,6 +45,7 @@ func set(names string) error {
 	switches := map[string]*bool{
 		"fence": &FenceOff, "epoch": &EpochOff, "life": &LifeOff,
 		"holes": &HolesOff, "resend": &ResendOff, "duplicates": &DuplicatesOff,
+		"scan": &ScanOff, "apart": &ApartOff,
 	}
 	var off []*bool
 	for name := range strings.SplitSeq(names, ",") {

@@ -32,6 +32,7 @@ type Deployment struct {
 	Interims    bool
 	FinalEvery  int       // frames of a source to a final; 0: 50
 	Log         io.Writer // takes what the processes log
+	Profiles    string    // directory for profiles of each process in the steady phase; empty: none
 }
 
 // process is one part of what is measured.
@@ -39,6 +40,7 @@ type process struct {
 	role  string
 	child *child.Child // nil: not ours, only its pid is known
 	pid   int
+	pprof string // host:port of its profiles; empty: none are wanted
 }
 
 // site is a running deployment, or a server that runs elsewhere.
@@ -124,13 +126,21 @@ func (d *Deployment) startPipe(ctx context.Context, dir string) (*site, error) {
 }
 
 func (s *site) start(ctx context.Context, d *Deployment, role string, args ...string) (*child.Child, error) {
-	c, err := child.Start(ctx, child.Config{
-		Name: role, Program: d.Program, Args: append(args, "--log-level", "warn"), Log: d.Log,
-	})
+	args = append(args, "--log-level", "warn")
+	p := process{role: role}
+	if d.Profiles != "" {
+		var err error
+		if p.pprof, err = freePort(); err != nil {
+			return nil, err
+		}
+		args = append(args, "--pprof-listen", p.pprof)
+	}
+	c, err := child.Start(ctx, child.Config{Name: role, Program: d.Program, Args: args, Log: d.Log})
 	if err != nil {
 		return nil, err
 	}
-	s.processes = append(s.processes, process{role: role, child: c})
+	p.child = c
+	s.processes = append(s.processes, p)
 	return c, nil
 }
 

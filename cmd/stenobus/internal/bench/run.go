@@ -177,6 +177,10 @@ func (c *Config) steady(ctx context.Context, name string, l *Load, s *site) (w w
 	}
 	w.from = time.Now()
 	w.to = w.from.Add(c.Duration)
+	if dir := c.Deployment.Profiles; dir != "" {
+		written := s.profile(ctx, dir, strings.ReplaceAll(name, " ", "-"), c.Duration)
+		defer func() { err = errors.Join(err, written()) }()
+	}
 	for now := w.from; now.Before(w.to); now = time.Now() {
 		c.Progress(name, fmt.Sprintf("%.0f s to go, %d frames sent", w.to.Sub(now).Seconds(), l.Sent()))
 		next := now.Add(showEvery)

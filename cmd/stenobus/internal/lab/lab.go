@@ -117,6 +117,7 @@ type run struct {
 	phase      atomic.Value // string
 	accepted   uint64
 	refused    uint64
+	strays     map[string]bool // keys that a list has and the leader has not
 	spoken     []SpeechReport
 	unproved   error            // why the results could not be checked
 	cpu        [2]time.Duration // of the deployment and of the lab, over the steady phase

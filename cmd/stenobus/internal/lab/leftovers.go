@@ -83,6 +83,7 @@ func (r *run) keys(ctx context.Context) (left []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", subjects.SessionsBucket, err)
 	}
+	r.strays = map[string]bool{}
 	list, err := kv.ListKeys(ctx)
 	if errors.Is(err, jetstream.ErrNoKeysFound) {
 		return nil, nil
@@ -91,11 +92,53 @@ func (r *run) keys(ctx context.Context) (left []string, err error) {
 		return nil, fmt.Errorf("keys of %s: %w", subjects.SessionsBucket, err)
 	}
 	for key := range list.Keys() {
-		if strings.HasPrefix(key, r.crew.prefix+"-") {
+		if !strings.HasPrefix(key, r.crew.prefix+"-") {
+			continue
+		}
+		there, err := r.recorded(ctx, key)
+		switch {
+		case err != nil:
+			return nil, err
+		case there:
 			left = append(left, "the key "+key+" in "+subjects.SessionsBucket)
+		default:
+			r.strays[key] = true
 		}
 	}
 	return left, nil
+}
+
+// recorded tells whether the leader of the bucket's stream has a key: it is who decides
+// every write. A list may come from a replica that lost deletions when its server was
+// killed, and that its leader does not correct until the key is written again.
+func (r *run) recorded(ctx context.Context, key string) (bool, error) {
+	ask, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + subjects.SessionsBucket + "." + key})
+	if err != nil {
+		return false, err
+	}
+	m, err := r.onlooker.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.KV_"+subjects.SessionsBucket, ask)
+	if err != nil {
+		return false, fmt.Errorf("key %s: %w", key, err)
+	}
+	var got struct {
+		Error *struct {
+			Code        int    `json:"code"`
+			Description string `json:"description"`
+		} `json:"error"`
+		Message struct {
+			Header []byte `json:"hdrs"`
+		} `json:"message"`
+	}
+	switch err := json.Unmarshal(m.Data, &got); {
+	case err != nil:
+		return false, fmt.Errorf("key %s: %w", key, err)
+	case got.Error != nil && got.Error.Code == http.StatusNotFound:
+		return false, nil
+	case got.Error != nil:
+		return false, fmt.Errorf("key %s: %s", key, got.Error.Description)
+	}
+	h := string(got.Message.Header)
+	return !strings.Contains(h, "KV-Operation:") && !strings.Contains(h, jetstream.MarkerReasonHeader+":"), nil
 }
 
 // subscriptions are those of clients of one node that name a session of the run.

@@ -31,6 +31,7 @@ type Report struct {
 	FramesSent    uint64   `json:"frames_sent"`
 	FramesRefused uint64   `json:"frames_refused"` // given up with a reason, and told
 	Finals        uint64   `json:"finals"`         // delivered
+	StrayKeys     int      `json:"stray_keys"`     // records that only a replica shows which lost their deletion: no fault of a role
 	DurationS     float64  `json:"duration_s"`
 	CPUFleet      float64  `json:"cpu_deployment_cores"`
 	CPULab        float64  `json:"cpu_lab_cores"`
@@ -63,7 +64,7 @@ func (r *Report) wrongs() uint64 {
 func (r *run) report(err error) Report {
 	n := r.wrongs.count
 	out := Report{
-		Seed: r.cfg.Seed, FramesAccepted: r.accepted, FramesRefused: r.refused,
+		Seed: r.cfg.Seed, FramesAccepted: r.accepted, FramesRefused: r.refused, StrayKeys: len(r.strays),
 		FramesUnaccounted: n[FrameUnaccounted], FinalsLost: n[FinalLost], FinalsDoubled: n[FinalDoubled],
 		FinalsDisordered: n[FinalDisordered], SessionsLost: n[SessionLost], Leftovers: n[Leftover],
 		StaleInterims: n[InterimStale], StaleFinals: n[FinalStale],
@@ -148,6 +149,9 @@ func (r *Report) Table(out io.Writer) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if r.StrayKeys > 0 {
+		fmt.Fprintf(out, "\n%d keys are listed by a replica of the bus that lost their deletion when it was killed;\nthe leader, who decides, does not have them\n", r.StrayKeys)
 	}
 	_, err := fmt.Fprintf(out, "\nverdict: %s, seed %d\n", r.Verdict, r.Seed)
 	return err

@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"stenobus/gateway/dialect"
+)
+
+// read turns the client's messages into events until the connection or the session
+// ends. What must be answered at once goes straight to the outbox.
+func (s *session) read(ctx context.Context, conn *socket) error {
+	var events []dialect.Event
+	emit := func(ev dialect.Event) {
+		if ev.Kind == dialect.Reply {
+			if err := s.out.push(message{data: ev.Payload}); err != nil {
+				s.out.cut(endSlow)
+			}
+			return
+		}
+		events = append(events, ev)
+	}
+	// A context that can end costs an allocation and a callback for each message.
+	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
+	forever := context.WithoutCancel(ctx)
+	var buf bytes.Buffer
+	for {
+		kind, data, err := conn.readMessage(forever, &buf, s.srv.cfg.MaxMessage)
+		if err != nil {
+			return err
+		}
+		s.spoke.Store(time.Now().UnixNano())
+		s.conv.Decode(kind, data, emit)
+		if !s.direct(events) {
+			for _, ev := range events {
+				s.mail.put(ev)
+			}
+		}
+		clear(events)
+		events = events[:0]
+	}
+}
+
+// direct takes events at once, in the loop's stead, where the session streams and the loop
+// has nothing to do: to wake it costs more than a frame. It reports false where they must
+// wait for their turn.
+func (s *session) direct(events []dialect.Event) bool {
+	if !s.turn.TryLock() {
+		return false
+	}
+	defer s.turn.Unlock()
+	if s.phase != streaming || s.over || s.turned || s.yielding || s.stopping || !s.clock.pace.IsZero() || !s.mail.empty() {
+		return false
+	}
+	if wait := s.pace.wait(len(s.feeds), time.Now()); wait > 0 {
+		return false
+	}
+	defer func() {
+		if s.phase == done || s.booksWanted { // the loop must see that
+			s.mail.knock()
+		}
+	}()
+	defer s.contain()
+	for _, ev := range events {
+		s.event(ev)
+	}
+	s.bound()
+	s.flow(time.Now())
+	s.arm()
+	return true
+}
