@@ -79,6 +79,8 @@ type benchRunCmd struct {
 	AudioLog    bool           `help:"Keep the audio log, to see what it costs."`
 	Dispatchers int            `help:"Dispatchers to start." default:"1"`
 	Workers     int            `help:"Workers to start." default:"1"`
+	Rogues      bool           `help:"Let three clients that misbehave come and go (one at 20 times real time, one that sends garbage, one that never reads), and tell what that does to the others."`
+	FinalEvery  int            `help:"Frames of a speaker to a final." default:"50"`
 	NoPipe      bool           `help:"Leave the bare pipe out."`
 	Profiles    string         `help:"Directory for CPU and allocation profiles of each process in the steady phase; taking them costs some CPU." type:"existingdir" placeholder:"DIR"`
 	URL         string         `name:"url" help:"Measure the server there instead of one of its own; a worker with the engine tally must be behind it." placeholder:"WS://..."`
@@ -100,6 +102,7 @@ Examples:
     stenobus bench --audio-log --runs 3
     stenobus bench --sessions 10 --sources 20 --json | jq .path_to_pipe_ratio
     stenobus bench --sessions 5000 --rate 0 --ping-every 10s --ramp 10s
+    stenobus bench --rogues --no-pipe --sessions 1000 --rate 2 --final-every 2 --duration 60s
     stenobus bench --find-limit --limit 10ms
     stenobus bench --profiles . && go tool pprof -top whole-path-gateway.cpu.pprof
     stenobus bench --url ws://127.0.0.1:8080/transcribe --pid gateway=4711
@@ -117,6 +120,7 @@ func (c *benchRunCmd) Validate() error {
 		{"--dispatchers", c.Dispatchers >= 1 && c.Dispatchers <= 16, "1 to 16"},
 		{"--workers", c.Workers >= 1 && c.Workers <= 16, "1 to 16"},
 		{"--limit", c.Limit > 0, "above 0s"},
+		{"--final-every", c.FinalEvery >= 1 && c.FinalEvery <= 10_000, "1 to 10000"},
 	}); err != nil {
 		return err
 	}
@@ -137,9 +141,10 @@ func (c *benchRunCmd) Validate() error {
 func (c *benchRunCmd) Run(p *program) error {
 	cfg := c.config()
 	cfg.Load.Interims, cfg.Load.Foreign = c.Interims, c.Foreign
-	cfg.URL, cfg.PIDs, cfg.NoPipe = c.URL, c.PID, c.NoPipe
+	cfg.URL, cfg.PIDs, cfg.NoPipe, cfg.Rogues = c.URL, c.PID, c.NoPipe, c.Rogues
 	cfg.Deployment = bench.Deployment{
-		Dispatchers: c.Dispatchers, Workers: c.Workers, Share: c.Share, AudioLog: c.AudioLog, Interims: c.Interims, Profiles: c.Profiles,
+		Dispatchers: c.Dispatchers, Workers: c.Workers, Share: c.Share, AudioLog: c.AudioLog, Interims: c.Interims,
+		Profiles: c.Profiles, FinalEvery: c.FinalEvery,
 	}
 	if c.FindLimit {
 		return measure(p, c.JSON, func(cfg bench.Config) (bench.Result, error) { return bench.FindLimit(p.ctx, cfg, c.Limit) }, cfg)

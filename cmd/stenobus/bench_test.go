@@ -122,3 +122,17 @@ func TestBenchKnowsWhatGoesTogether(t *testing.T) {
 		invoke(t, append([]string{"bench"}, tc.args...)...).check(t, exitUsage, tc.want)
 	}
 }
+
+// Clients that misbehave are there for half of the time, and cost the others no frame.
+func TestBenchWithRogues(t *testing.T) {
+	t.Parallel()
+	o := benchmark(t, t.Context(), "--rogues", "--no-pipe", "--json", "--duration", "2s", "--final-every", "5", "--ping-every", "50ms")
+	o.check(t, exitOK)
+	var r bench.Result
+	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil {
+		t.Fatalf("%v\n%s", err, o.stdout)
+	}
+	if i := r.Isolation; !r.OK() || i == nil || i.FrameQuiet <= 0 || i.FrameRatio <= 0 || i.PingQuiet <= 0 || i.PingRatio <= 0 {
+		t.Errorf("result %+v, isolation %+v", r, r.Isolation)
+	}
+}

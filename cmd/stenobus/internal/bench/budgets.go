@@ -50,7 +50,8 @@ func (m *measures) of(name string) Result { return m.by[name] }
 // Names of scenarios that others refer to.
 const (
 	plain     = "one frame a message"
-	manyPlain = "the same frames from 2,000 sessions"
+	fewSlow   = "100 sessions, 4 frames a second"
+	manySlow  = "2,000 sessions, 4 frames a second"
 	oneRoom   = "the same frames from one session with 200 speakers"
 	oneClaims = "500 opens a second"
 	twoClaims = "500 opens a second, two dispatchers"
@@ -88,12 +89,13 @@ func scenarios() []scenario {
 			},
 		},
 		{
-			manyPlain, "stenobus bench --no-pipe --sessions 2000 --rate 2.5 --ping-every 20s --ramp 20s",
-			func(c *Config, _ *measures) {
-				c.NoPipe, c.Load.Sessions, c.Load.Rate, c.Load.PingEvery, c.Load.Ramp = true, 2000, 2.5, 20*time.Second, 20*time.Second
-			},
-			[]figure{{"CPU of a frame, 2,000 sessions over 100", "times", 1.15, false, func(m *measures) float64 {
-				return ratio(m.of(manyPlain).PathCPU, m.of(plain).PathCPU)
+			fewSlow, "stenobus bench --no-pipe --sessions 100 --rate 4 --ping-every 10s --duration 20s",
+			slow(100), nil,
+		},
+		{
+			manySlow, "the same with --sessions 100 and --sessions 2000: stenobus bench --no-pipe --rate 4 --ping-every 10s --duration 20s --ramp 20s",
+			slow(2000), []figure{{"CPU of a frame, 2,000 sessions over 100", "times", 1.15, false, func(m *measures) float64 {
+				return ratio(m.of(manySlow).PathCPU, m.of(fewSlow).PathCPU)
 			}}},
 		},
 		{
@@ -104,6 +106,17 @@ func scenarios() []scenario {
 			[]figure{{"CPU of a frame, 200 speakers in a session over 1", "times", 1.15, false, func(m *measures) float64 {
 				return ratio(m.of(oneRoom).PathCPU, m.of(plain).PathCPU)
 			}}},
+		},
+		{
+			"1,000 sessions beside three that misbehave", "stenobus bench --rogues --no-pipe --sessions 1000 --rate 1 --final-every 4 --duration 60s --ramp 10s",
+			func(c *Config, _ *measures) {
+				c.NoPipe, c.Rogues, c.Load.Sessions, c.Load.Rate, c.Load.Ramp = true, true, 1000, 1, 10*time.Second
+				c.Deployment.FinalEvery, c.Duration = 4, 60*time.Second
+			},
+			[]figure{
+				{"p99 of frame to engine, three misbehave over none", "times", 1.1, false, apart(func(i *Isolation) float64 { return i.FrameRatio })},
+				{"p99 of ping to pong, three misbehave over none", "times", 1.1, false, apart(func(i *Isolation) float64 { return i.PingRatio })},
+			},
 		},
 		{oneClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ramp 5s", claims(1), []figure{
 			{"connect to ready, p99, 500 opens a second", "ms", 20, false, path(func(r *Result) float64 { return r.ClaimP99 })},
@@ -127,6 +140,16 @@ func scenarios() []scenario {
 	}
 }
 
+// apart is a figure of Isolation; 0 where nothing was measured.
+func apart(of func(*Isolation) float64) func(*measures) float64 {
+	return func(m *measures) float64 {
+		if i := m.by[""].Isolation; i != nil {
+			return of(i)
+		}
+		return 0
+	}
+}
+
 // halfLoad takes as many sessions as keep half of the machine busy, clients included, by
 // what a frame cost before.
 func halfLoad(c *Config, m *measures) {
@@ -135,6 +158,14 @@ func halfLoad(c *Config, m *measures) {
 	half := float64(runtime.NumCPU()) / 2 * 1e6
 	c.Load.Sessions = max(10, int(ratio(half, frame)/c.Load.Rate))
 	c.NoPipe, c.Deployment.FinalEvery = true, 2*int(c.Load.Rate)
+}
+
+// slow is a load whose sessions are the same however many there are.
+func slow(sessions int) func(*Config, *measures) {
+	return func(c *Config, _ *measures) {
+		c.NoPipe, c.Load.Sessions, c.Load.Rate, c.Load.PingEvery = true, sessions, 4, 10*time.Second
+		c.Load.Ramp, c.Duration = time.Duration(sessions)*10*time.Millisecond, 20*time.Second
+	}
 }
 
 func claims(dispatchers int) func(*Config, *measures) {

@@ -37,6 +37,8 @@ type Result struct {
 	Ping  // from the time at which a ping was due to its pong
 	Final // from the time at which the last frame was due to the final that covers it
 
+	Isolation *Isolation `json:"isolation,omitempty"`
+
 	Lost      uint64 `json:"lost"`
 	Doubled   uint64 `json:"doubled"`
 	Failed    uint64 `json:"failed_sessions"`
@@ -72,11 +74,15 @@ func (r *Result) OK() bool { return r.Lost == 0 && r.Doubled == 0 && r.Failed ==
 
 // figures are what runs differ in.
 func (r *Result) figures() []*float64 {
-	return []*float64{
+	more := []*float64{}
+	if i := r.Isolation; i != nil {
+		more = []*float64{&i.FrameQuiet, &i.FrameRatio, &i.PingQuiet, &i.PingRatio}
+	}
+	return append(more,
 		&r.PathCPU, &r.PipeCPU, &r.Ratio, &r.FramesPerS,
 		&r.ClaimP50, &r.ClaimP99, &r.ClaimP999, &r.FrameP50, &r.FrameP99, &r.FrameP999,
 		&r.PingP50, &r.PingP99, &r.PingP999, &r.FinalP50, &r.FinalP99, &r.FinalP999,
-	}
+	)
 }
 
 // byProcess are those of them that each process has.
@@ -107,6 +113,7 @@ func resultOf(c *Config, path, pipe *measured) Result {
 		r.OpenCPU[role] = round(float64(u.opening.Microseconds()) / float64(c.Load.Sessions))
 		r.RSS[role] = round(float64(u.rssKB) / float64(c.Load.Sessions))
 	}
+	r.Isolation = path.apart
 	for role, u := range pipe.roles {
 		r.Pipe[role] = round(ratio(float64(u.cpu.Microseconds()), float64(pipe.frames)))
 	}
@@ -129,6 +136,9 @@ func combine(c *Config, all []Result) Result {
 	r := Result{
 		Sessions: c.Load.Sessions, Sources: c.Load.Sources, FrameBytes: c.Load.FrameBytes,
 		ShareMS: ms(c.Deployment.Share), Runs: len(all),
+	}
+	if c.Rogues && all[0].Isolation != nil {
+		r.Isolation = &Isolation{}
 	}
 	for i, to := range r.figures() {
 		var values []float64
@@ -169,6 +179,10 @@ func (r *Result) Table(out io.Writer) error {
 	}
 	if err := r.latencyTable(out); err != nil {
 		return err
+	}
+	if i := r.Isolation; i != nil {
+		fmt.Fprintf(out, "\nthree clients that misbehave change p99 of frames by %.2f (%.1f ms without them), of pings by %.2f (%.1f ms)\n",
+			i.FrameRatio, i.FrameQuiet, i.PingRatio, i.PingQuiet)
 	}
 	_, err := fmt.Fprintf(out, "\nframes lost %d, doubled %d; sessions failed %d; sends late by more than %v: %d\n",
 		r.Lost, r.Doubled, r.Failed, lateBy, r.LateSends)

@@ -32,6 +32,7 @@ type Config struct {
 	PIDs map[string]int // processes of that server whose CPU and memory count, by name
 
 	NoPath, NoPipe bool // leave one kind out
+	Rogues         bool // let clients that misbehave come and go, and compare
 
 	Progress func(phase, detail string) // told every second
 }
@@ -106,6 +107,7 @@ type measured struct {
 	roles  map[string]used
 	frames uint64 // sent in the steady phase
 	took   time.Duration
+	apart  *Isolation // nil: there were no rogues
 	Report
 }
 
@@ -139,6 +141,9 @@ func (c *Config) measure(ctx context.Context, name string, k kind) (m measured, 
 	w, err := c.steady(ctx, name, l, s)
 	c.Progress(name, "ending")
 	m = measured{roles: map[string]used{}, frames: w.frames, took: w.to.Sub(w.from), Report: l.End(w.from, w.to)}
+	if w.phases != nil {
+		m.apart = isolation(l, w.phases)
+	}
 	for role, end := range w.end {
 		m.roles[role] = used{
 			cpu: end.CPU - w.begin[role].CPU, opening: w.begin[role].CPU - idle[role].CPU, rssKB: end.RSSKB - idle[role].RSSKB,
@@ -164,6 +169,7 @@ type window struct {
 	from, to   time.Time
 	begin, end map[string]child.Usage
 	frames     uint64
+	phases     []phase
 }
 
 func (c *Config) steady(ctx context.Context, name string, l *Load, s *site) (w window, err error) {
@@ -181,20 +187,33 @@ func (c *Config) steady(ctx context.Context, name string, l *Load, s *site) (w w
 		written := s.profile(ctx, dir, strings.ReplaceAll(name, " ", "-"), c.Duration)
 		defer func() { err = errors.Join(err, written()) }()
 	}
-	for now := w.from; now.Before(w.to); now = time.Now() {
-		c.Progress(name, fmt.Sprintf("%.0f s to go, %d frames sent", w.to.Sub(now).Seconds(), l.Sent()))
-		next := now.Add(showEvery)
-		if next.After(w.to) {
-			next = w.to
-		}
-		if err := pauseUntil(ctx, next); err != nil {
-			return w, err
-		}
+	if c.Rogues && !l.cfg.Bare {
+		w.phases, err = misbehave(ctx, l, c.Duration, func(detail string) { c.Progress(name, detail) })
+	} else {
+		err = c.wait(ctx, name, l, w.from, w.to)
+	}
+	if err != nil {
+		return w, err
 	}
 	w.to = time.Now()
 	w.frames = l.Sent() - sent
 	w.end, err = s.usage()
 	return w, err
+}
+
+// wait shows every second where the measurement stands, until it is over.
+func (c *Config) wait(ctx context.Context, name string, l *Load, from, to time.Time) error {
+	for now := from; now.Before(to); now = time.Now() {
+		c.Progress(name, fmt.Sprintf("%.0f s to go, %d frames sent", to.Sub(now).Seconds(), l.Sent()))
+		next := now.Add(showEvery)
+		if next.After(to) {
+			next = to
+		}
+		if err := pauseUntil(ctx, next); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitCount returns when the subscriber of a pipe has got as many messages.

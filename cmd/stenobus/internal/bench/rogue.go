@@ -1,0 +1,156 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// roguePhases is how often quiet and unquiet take turns in one measurement.
+const roguePhases = 5
+
+// rogue is a client that misbehaves until its context ends.
+type rogue struct {
+	every time.Duration // between two messages
+	reads bool          // what it is told
+	says  func(a *audio, i int) []byte
+}
+
+// rogues are one that speaks at 20 times real time, one that sends what nobody
+// understands, and one that never reads.
+func rogues() []rogue {
+	frame := func(a *audio, i int) []byte {
+		return media{
+			sequence: uint64(i), tag: tagOf(0), chunk: uint64(i), timestamp: uint64(i) * 960, payload: a.encoded[i%variants],
+		}.appendTo(nil)
+	}
+	return []rogue{
+		{time.Millisecond, true, frame},
+		{time.Millisecond, true, func(_ *audio, i int) []byte {
+			return fmt.Appendf(nil, `{"event":%d,"media":{"tag":"%s`, i, bytes.Repeat([]byte("x"), i%1000))
+		}},
+		{20 * time.Millisecond, false, frame},
+	}
+}
+
+// run misbehaves. A rogue that is closed is quiet until ctx ends: nothing that is measured
+// depends on it.
+func (r *rogue) run(ctx context.Context, at string, a *audio) {
+	conn, _, err := websocket.Dial(ctx, at, nil)
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(readLimit)
+	if r.reads {
+		var reader sync.WaitGroup
+		defer reader.Wait()
+		defer func() { _ = conn.CloseNow() }()
+		reader.Go(func() {
+			for err := error(nil); err == nil; {
+				_, _, err = conn.Read(context.WithoutCancel(ctx))
+			}
+		})
+	}
+	tick := time.NewTicker(r.every)
+	defer tick.Stop()
+	for i := 1; conn.Write(ctx, websocket.MessageText, r.says(a, i)) == nil; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// phase is a part of the steady time.
+type phase struct {
+	from, to time.Time
+	unquiet  bool // the rogues were there
+}
+
+// misbehave lets rogues come and go for as long as lasts, and tells when they were there.
+func misbehave(ctx context.Context, l *Load, lasts time.Duration, show func(string)) ([]phase, error) {
+	each := lasts / (2 * roguePhases)
+	var out []phase
+	for i := range 2 * roguePhases {
+		p := phase{unquiet: i%2 == 1}
+		stop := func() {}
+		if p.unquiet {
+			stop = unleash(ctx, l)
+		}
+		p.from = time.Now()
+		p.to = p.from.Add(each)
+		show(fmt.Sprintf("phase %d of %d", i+1, 2*roguePhases))
+		err := pauseUntil(ctx, p.to)
+		stop()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// unleash starts the rogues and returns what ends them.
+func unleash(ctx context.Context, l *Load) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	at := l.cfg.URL + "?" + url.Values{"sendBack": {"true"}, "sendBackInterim": {"true"}, "stenobus": {"1"}}.Encode()
+	for _, r := range rogues() {
+		wg.Go(func() { r.run(ctx, at, l.audio) })
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// Isolation is what three clients that misbehave do to the others: the 99th percentiles
+// while they are there over those while they are not. Each is the median of its phases.
+type Isolation struct {
+	FrameQuiet float64 `json:"frame_p99_quiet_ms"`
+	FrameRatio float64 `json:"frame_p99_ratio"`
+	PingQuiet  float64 `json:"ping_p99_quiet_ms"`
+	PingRatio  float64 `json:"ping_p99_ratio"`
+}
+
+// isolation reads a load that has ended.
+func isolation(l *Load, phases []phase) *Isolation {
+	frameQuiet, frameUnquiet := l.p99(phases, func(s *session) []sample { return s.arrivals })
+	pingQuiet, pingUnquiet := l.p99(phases, func(s *session) []sample { return s.pongs })
+	return &Isolation{
+		FrameQuiet: ms(frameQuiet), FrameRatio: round(ratio(float64(frameUnquiet), float64(frameQuiet))),
+		PingQuiet: ms(pingQuiet), PingRatio: round(ratio(float64(pingUnquiet), float64(pingQuiet))),
+	}
+}
+
+func (l *Load) p99(phases []phase, of func(*session) []sample) (quiet, unquiet time.Duration) {
+	var by [2][]time.Duration
+	for _, p := range phases {
+		var all []time.Duration
+		for _, s := range l.sessions {
+			all = appendDue(all, of(s), p.from, p.to)
+		}
+		i := 0
+		if p.unquiet {
+			i = 1
+		}
+		by[i] = append(by[i], quantile(all, 0.99))
+	}
+	return middle(by[0]), middle(by[1])
+}
+
+func middle(all []time.Duration) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
