@@ -243,7 +243,7 @@ func TestSenderProperty(t *testing.T) {
 			switch rnd.IntN(10) {
 			case 0:
 				if rnd.IntN(10) == 0 {
-					s.giveUp(500*time.Millisecond, 1<<20)
+					s.giveUp(500*time.Millisecond, entryCost*(1+rnd.IntN(50)))
 				}
 			case 1:
 				s.ack(next - 1)
@@ -266,6 +266,8 @@ func TestSenderProperty(t *testing.T) {
 				if rnd.IntN(5) == 0 {
 					owner()
 				}
+			case 5:
+				s.push(entry{kind: subjects.KindFlush, source: 1})
 			default:
 				at += 20
 				f := frame(uint32(1+rnd.IntN(2)), at)

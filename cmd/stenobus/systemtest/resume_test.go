@@ -350,6 +350,39 @@ func TestRequestOfAClientThatIsGone(t *testing.T) {
 	}
 }
 
+// A client spoke at a gateway which could not reach a dispatcher, broke off and was served
+// elsewhere. The claim of before, asked again at last, does not take the session from it.
+func TestClaimAskedAgainForAClientThatLeft(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	link := s.bus.Link()
+	cut, g := s.bareGateway(link.Dial(t), gateway.Config{Grace: time.Minute})
+	subjectstest.Eventually(t, "the gateway runs", func() bool {
+		err := g.Ready(s.ctx())
+		return err == nil || strings.Contains(err.Error(), "no dispatcher")
+	})
+	c := dial(t, cut, named("room"))
+	c.start("a")
+	c.speak("a", 10)
+	c.until("it waits for a dispatcher", func() bool { return c.note("waiting", "") != nil })
+	c.hangUp()
+	subjectstest.Eventually(t, "its gateway knows that it left", func() bool { return g.Stats().Detached == 1 })
+	link.Freeze()
+	s.dispatcher(dispatcher.Config{})
+	s.worker(worker.Config{ID: "w1"})
+	back := dial(t, s.gateway(gateway.Config{}), named("room"))
+	back.start("a")
+	back.speak("a", 30)
+	back.until("it is served", func() bool { return back.note("ready", "") != nil })
+	link.Thaw()
+	subjectstest.Eventually(t, "the claim of before is over", func() bool { return g.Stats().Detached == 0 })
+	back.speak("a", 30)
+	back.finish()
+	if n := s.attachesOf("room"); n != 1 {
+		t.Errorf("the session was taken %d times", n)
+	}
+}
+
 // attachesOf is the highest attach of a session, as its results log says.
 func (s *system) attachesOf(id subjects.SessionID) (highest uint64) {
 	s.t.Helper()
