@@ -13,6 +13,7 @@ import (
 const (
 	claimWait   = 1800 * time.Millisecond // of a whole claim: gateways ask again after 2 s
 	cleanupWait = time.Second             // of removing what a refused claim left
+	staleWait   = 20 * time.Millisecond   // until a record is read again that was stale
 	maxTries    = 16                      // workers asked for one claim, those that refuse at once included
 	maxLives    = 3                       // lives begun by one claim because the one before had ended
 )
@@ -357,14 +358,39 @@ func (c *claim) refusal() *subjects.Error {
 }
 
 // confirm notes that the session is granted, where another dispatcher may be at work on the
-// same claim: what that one does not achieve must not undo it.
+// same claim: what that one does not achieve must not undo it. Where the record has changed
+// since it was read, the worker may have been asked for what is over.
 func (c *claim) confirm(ctx context.Context, h held) (held, error) {
-	if h.Granted || !c.first(h) || c.alone() {
+	if !c.first(h) || c.alone() {
 		return h, nil
 	}
 	rec := h.Record
 	rec.Granted = true
-	return c.d.store.write(ctx, h, rec)
+	now, err := c.d.store.write(ctx, h, rec)
+	if errors.Is(err, errConflict) {
+		c.takeBack(ctx, h)
+	}
+	return now, err
+}
+
+// takeBack tells the worker that accepted h to let go of it if that ownership is over: the
+// gateway that asked twice has had its answer from another dispatcher and given the claim up,
+// or another claim has come in between.
+func (c *claim) takeBack(ctx context.Context, h held) {
+	for ctx.Err() == nil {
+		now, err := c.d.store.read(ctx, h.Session)
+		switch {
+		case err == nil && now.there && now.rev > h.rev && now.Life == h.Life && now.Epoch == h.Epoch:
+			return // it still has it
+		case err == nil && (now.rev == 0 || now.rev > h.rev):
+			c.d.release(h, subjects.MoveEnded)
+			return
+		}
+		select { // what was read is older than what was written
+		case <-ctx.Done():
+		case <-time.After(staleWait):
+		}
+	}
 }
 
 // giveUp leaves nothing of a life that no gateway heard of: its first attach is this

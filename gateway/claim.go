@@ -33,9 +33,10 @@ type claimed struct {
 // it began be withdrawn.
 func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 	taken := false // by the session's loop, or there was nothing to take
+	twice := false // a second dispatcher may have been asked
 	defer func() {
 		if !taken && !req.Moves() {
-			s.srv.withdraw(req.Session, req.Nonce)
+			s.srv.giveUpClaim(req.Session, req.Nonce, twice)
 		}
 	}()
 	deadline := time.Now().Add(s.srv.cfg.ClaimWait)
@@ -45,7 +46,9 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 		if s.absent.Load() && !req.Moves() {
 			req.Came = s.began.UTC().Format(time.RFC3339Nano)
 		}
+		asked := time.Now()
 		reply, err := s.srv.ask(s.srv.work, subjects.Claim, req)
+		twice = twice || time.Since(asked) >= ask.Patience
 		var refusal *subjects.Error
 		if errors.As(err, &refusal) && refusal.Code == subjects.CodeLate && !req.Insist {
 			req.Insist = true
@@ -125,6 +128,20 @@ func (g *Server) ask(ctx context.Context, subject string, req subjects.ClaimRequ
 	}
 	g.metrics.claim.Observe(time.Since(started).Seconds())
 	return reply, nil
+}
+
+// giveUpClaim withdraws a claim. Where two dispatchers were asked, the one that has not
+// answered may grant it yet, so it is withdrawn again when that one has given up too.
+func (g *Server) giveUpClaim(id subjects.SessionID, nonce string, twice bool) {
+	g.withdraw(id, nonce)
+	if !twice {
+		return
+	}
+	select {
+	case <-g.work.Done():
+	case <-time.After(ask.Timeout):
+		g.withdraw(id, nonce)
+	}
 }
 
 // withdraw deletes the record of a claim that this gateway gives up, if one was written
