@@ -255,6 +255,9 @@ func (c *claim) settle(ctx context.Context, h held) (held, error) {
 		refused, err := c.offer(ctx, h)
 		c.unreserve()
 		if err != nil {
+			if c.first(h) && !c.alone() { // the worker may have taken it all the same
+				c.takeBack(ctx, h)
+			}
 			return held{}, err
 		}
 		if refused == nil {
@@ -377,16 +380,18 @@ func (c *claim) confirm(ctx context.Context, h held) (held, error) {
 // gateway that asked twice has had its answer from another dispatcher and given the claim up,
 // or another claim has come in between.
 func (c *claim) takeBack(ctx context.Context, h held) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupWait)
+	defer cancel()
 	for ctx.Err() == nil {
 		now, err := c.d.store.read(ctx, h.Session)
 		switch {
-		case err == nil && now.there && now.rev > h.rev && now.Life == h.Life && now.Epoch == h.Epoch:
+		case err == nil && now.there && now.rev >= h.rev && now.Life == h.Life && now.Epoch == h.Epoch:
 			return // it still has it
 		case err == nil && (now.rev == 0 || now.rev > h.rev):
 			c.d.release(h, subjects.MoveEnded)
 			return
 		}
-		select { // what was read is older than what was written
+		select { // it was not read, or what was read is older than what was written
 		case <-ctx.Done():
 		case <-time.After(staleWait):
 		}

@@ -203,6 +203,8 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	sub, err := s.srv.nc.ChanSubscribe(subjects.InboxAll(s.id), s.inbox)
 	if err != nil {
 		s.close(endInternal.because(err.Error()))
@@ -221,11 +223,10 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	return s.loop(ctx, stop)
 }
 
-// loop takes what comes, one thing at a time, until the session is done here.
+// loop takes what comes, one thing at a time, until the session is done here. Its caller
+// holds turn, and has it again when it returns.
 func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 	ponged := s.ponged
-	s.turn.Lock()
-	defer s.turn.Unlock()
 	s.timer = time.NewTimer(0)
 	defer s.timer.Stop()
 	for s.phase != done {
