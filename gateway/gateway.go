@@ -182,8 +182,8 @@ func (g *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.elsewhere(w, r)
 }
 
-// serve checks everything that can be checked before the upgrade, then reads the
-// client's socket until it ends.
+// serve checks everything that can be checked before the upgrade, then leaves the client's
+// socket to a goroutine of its own: that of the request holds its memory as long as it runs.
 func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect) {
 	s, req, refusal := g.request(w, r, d)
 	if refusal == nil {
@@ -193,8 +193,8 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		g.refuse(w, d.Refuse, *refusal)
 		return
 	}
-	defer g.loops.Done()
 	if req.Close != nil {
+		defer g.loops.Done()
 		defer g.exit(s)
 		g.closeAtOnce(w, r, req, d)
 		return
@@ -202,6 +202,7 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 	answer(w.Header(), req, s.id)
 	conn, err := g.upgrade(w, r, req, d)
 	if err != nil {
+		defer g.loops.Done()
 		g.exit(s)
 		return // the connection can't be taken over
 	}
@@ -209,7 +210,10 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		Session: s.id, Given: s.given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
 		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token, Began: s.began,
 	}), "")
-	g.converse(s, conn)
+	go func() {
+		defer g.loops.Done()
+		g.converse(s, conn)
+	}()
 }
 
 // closeAtOnce refuses a client in the way of protocols that do so after the upgrade.
@@ -292,7 +296,7 @@ func (g *Server) converse(s *session, conn *socket) {
 			close(s.ponged)
 		}
 	})
-	s.hungup <- s.read(g.work, conn)
+	s.hungup <- s.readSafely(g.work, conn)
 	own.Wait()
 	select {
 	case err := <-s.wrote: // the loop had ended before

@@ -3,10 +3,24 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"stenobus/gateway/dialect"
 )
+
+// readSafely is read; a bug that one client's messages meet ends its connection alone.
+func (s *session) readSafely(ctx context.Context, conn *socket) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("reading a client failed", "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("reading a client failed: %v", r)
+			_ = conn.CloseNow() // the writer may be at work with it
+		}
+	}()
+	return s.read(ctx, conn)
+}
 
 // read turns the client's messages into events until the connection or the session
 // ends. What must be answered at once goes straight to the outbox.

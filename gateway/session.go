@@ -18,7 +18,7 @@ import (
 const (
 	doubtBound   = 2 * time.Second        // for a client's first sign of life, before its id is claimed all the same
 	coverBound   = 3 * time.Second        // for results of what a worker has received from a gateway that yields
-	inboxRoom    = 512                    // messages that wait for the session's loop; beyond it the results are read from the store
+	inboxRoom    = 256                    // messages that wait for the session's loop; beyond it the results are read from the store
 	beatEvery    = time.Second            // a quiet gateway repeats its last number until that is acknowledged
 	calmBeat     = 4 * time.Second        // and then more rarely, at least thrice before its worker gives it up
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
@@ -176,7 +176,7 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		inbox:   make(chan *nats.Msg, inboxRoom),
 		claims:  make(chan claimed),
 		gone:    make(chan string, 1),
-		repairs: make(chan repair, 16),
+		repairs: make(chan repair, 4),
 		lives:   make(chan lastLife, 1),
 		deleted: make(chan struct{}),
 		ponged:  make(chan struct{}),
