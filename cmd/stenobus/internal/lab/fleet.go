@@ -207,10 +207,14 @@ func (f *fleet) busArgs(name string) []string {
 	for _, k := range f.links.of(name) {
 		urls = append(urls, k.url())
 	}
-	return []string{
+	args := []string{
 		"--nats", strings.Join(urls, ","), "--bus-replicas", strconv.Itoa(busNodes),
 		"--bus-results-bytes", strconv.Itoa(f.cfg.resultsBytes()), "--log-format", "text", "--log-level", "info",
 	}
+	if f.cfg.Streams > 1 { // version 0.1.0 does not know the flag
+		args = append(args, "--bus-results-streams", strconv.Itoa(f.cfg.Streams))
+	}
+	return args
 }
 
 func (f *fleet) dispatcherArgs(name, page string) []string {
