@@ -74,7 +74,7 @@ func (d *Dispatcher) answerClaim(ctx context.Context, data []byte) any {
 	kind := "attach"
 	req, err := readRequest[subjects.ClaimRequest]("claim", data)
 	if err == nil {
-		err = checkClaim(req)
+		err = checkClaim(req, d.results.Split())
 	}
 	if err == nil {
 		err = checkLate(req, started)
@@ -164,7 +164,7 @@ func readRequest[T any](what string, data []byte) (T, error) {
 	return req, nil
 }
 
-func checkClaim(req subjects.ClaimRequest) error {
+func checkClaim(req subjects.ClaimRequest, split subjects.Split) error {
 	if _, err := subjects.NewSessionID(string(req.Session)); err != nil {
 		return subjects.Errorf(subjects.CodeBadRequest, "claim: field session: %v", err)
 	}
@@ -172,6 +172,9 @@ func checkClaim(req subjects.ClaimRequest) error {
 		if f.v == "" || len(f.v) > subjects.MaxID {
 			return subjects.Errorf(subjects.CodeBadRequest, "claim: field %s has %d bytes, allowed are 1 to %d", f.name, len(f.v), subjects.MaxID)
 		}
+	}
+	if req.Split.Count() != split.Count() {
+		return subjects.Errorf(subjects.CodeBadRequest, "claim: field split is %d, allowed is %d: --bus-results-streams must be the same for all roles", req.Split.Count(), split.Count())
 	}
 	if req.Moves() && (req.Life == 0 || req.Attach == 0) {
 		return subjects.Errorf(subjects.CodeBadRequest, "claim: fields life and attach are %d and %d, with an epoch both must be above 0", req.Life, req.Attach)

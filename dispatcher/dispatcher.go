@@ -45,8 +45,8 @@ type Dispatcher struct {
 	metrics metrics
 	fleet   *fleet
 	waiting *demand
-	store   *store           // set by Run before the first claim
-	results jetstream.Stream // likewise
+	store   *store            // set by Run before the first claim
+	results *subjects.Results // likewise
 	running atomic.Bool
 	faults  sync.Map // message to *rate.Sometimes
 	desk    desk

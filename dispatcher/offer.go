@@ -24,7 +24,7 @@ func (c *claim) offer(ctx context.Context, h held) (*subjects.Error, error) {
 	m, err := c.d.nc.RequestWithContext(wait, subjects.Worker(h.Worker), subjects.Encode(subjects.WorkerRequest{
 		V: subjects.Version, Op: subjects.OpAssign, Session: h.Session, Gateway: h.Gateway, Probe: h.Probe,
 		Reason: reason, Why: h.Why, Stamp: h.Stamp, Options: h.Options,
-		Fresh: c.req.Fresh || !c.req.Moves(),
+		Fresh: c.req.Fresh || !c.req.Moves(), Log: c.d.results.Tell(h.Session),
 	}))
 	var refused *subjects.Error
 	var reply subjects.WorkerReply

@@ -16,7 +16,7 @@ import (
 func (d *Dispatcher) answerCheck(ctx context.Context, data []byte) any {
 	req, err := readRequest[subjects.ClaimRequest]("check", data)
 	if err == nil {
-		err = checkClaim(req)
+		err = checkClaim(req, d.results.Split())
 	}
 	if err == nil {
 		err = retry(ctx, func() error { return d.check(ctx, req) })
@@ -65,7 +65,7 @@ func (d *Dispatcher) lastAccess(ctx context.Context, id subjects.SessionID) (sub
 // lastResult is the last message of a session's results log, the zero Envelope where
 // there is none or it can't be read.
 func (d *Dispatcher) lastResult(ctx context.Context, id subjects.SessionID) (subjects.Envelope, []byte, error) {
-	m, err := d.results.GetLastMsgForSubject(ctx, subjects.Result(id))
+	m, err := d.results.Last(ctx, id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return subjects.Envelope{}, nil, nil
 	}

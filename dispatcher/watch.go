@@ -145,5 +145,10 @@ func (d *Dispatcher) reported(e jetstream.KeyValueEntry, now time.Time) {
 		d.fault("a worker's report is not readable", err)
 		return
 	}
+	if d.results.Split() != 0 && !r.Follows {
+		d.fault("a worker gets no sessions", fmt.Errorf("%s does not follow the log of an assign, and the results log is split over %d streams", id, d.results.Split()))
+		d.fleet.remove(id)
+		return
+	}
 	d.fleet.put(r, now)
 }

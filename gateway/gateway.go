@@ -42,13 +42,13 @@ type Server struct {
 	probes   *probes
 	attempts *attempts
 
-	results jetstream.Stream // set by Run before the first session
-	probe   string           // likewise: a request here is answered while this gateway lives
-	open    atomic.Bool      // Run accepts sessions
-	work    context.Context  // of sessions: outlives Run's ctx while they leave; set by Run
-	stop    chan struct{}    // closed: sessions leave
-	wg      sync.WaitGroup   // helpers of sessions
-	faults  sync.Map         // message to *rate.Sometimes: what goes wrong again and again is logged now and then
+	results *subjects.Results // set by Run before the first session
+	probe   string            // likewise: a request here is answered while this gateway lives
+	open    atomic.Bool       // Run accepts sessions
+	work    context.Context   // of sessions: outlives Run's ctx while they leave; set by Run
+	stop    chan struct{}     // closed: sessions leave
+	wg      sync.WaitGroup    // helpers of sessions
+	faults  sync.Map          // message to *rate.Sometimes: what goes wrong again and again is logged now and then
 
 	together sync.Mutex // of all sessions, where a build for benchmarks wants that: see safeguard.ApartOff
 

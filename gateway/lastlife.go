@@ -40,10 +40,10 @@ func (s *session) readLastLife(ctx context.Context) {
 	})
 }
 
-func findLastLife(ctx context.Context, results jetstream.Stream, id subjects.SessionID) (lastLife, error) {
+func findLastLife(ctx context.Context, results *subjects.Results, id subjects.SessionID) (lastLife, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	m, err := results.GetLastMsgForSubject(ctx, subjects.Result(id))
+	m, err := results.Last(ctx, id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return lastLife{}, nil
 	}

@@ -34,7 +34,7 @@ func (s *session) present(ctx context.Context) {
 func (s *session) claimRequest(reason string) subjects.ClaimRequest {
 	return subjects.ClaimRequest{
 		V: subjects.Version, Session: s.id, Gateway: s.srv.cfg.Name, Probe: s.srv.probe, Nonce: s.nonce,
-		Reason: reason, Stamp: s.stamp, Fresh: !s.numbered, Options: s.opts,
+		Reason: reason, Stamp: s.stamp, Fresh: !s.numbered, Options: s.opts, Split: s.srv.results.Split(),
 		Resume: s.resume && s.stamp.Life == 0, After: s.after, Shown: s.creds.shown, Authenticated: s.creds.authenticated,
 	}
 }

@@ -61,10 +61,10 @@ func fromRepublished(m *nats.Msg) (stored, error) {
 
 // readStore reads a session's results after a sequence, in order, until there is no
 // more or visit says stop. It asks the stream's leader, one message at a time.
-func readStore(ctx context.Context, results jetstream.Stream, id subjects.SessionID, after uint64, visit func(stored) bool) error {
+func readStore(ctx context.Context, results *subjects.Results, id subjects.SessionID, after uint64, visit func(stored) bool) error {
 	for {
 		one, cancel := context.WithTimeout(ctx, 5*time.Second)
-		m, err := results.GetMsg(one, after+1, jetstream.WithGetMsgSubject(subjects.Result(id)))
+		m, err := results.Next(one, id, after)
 		cancel()
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil

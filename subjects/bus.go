@@ -17,8 +17,9 @@ var ErrIncompatible = errors.New("incompatible stream or bucket")
 // BusConfig sizes the streams and buckets. The zero value works.
 type BusConfig struct {
 	Replicas        int           // of each stream; 0: 1. Three survive the loss of a server
+	Split           Split         // over how many streams the results log is split; 0: 1. What a bus has, it keeps
 	ResultsAge      time.Duration // how long results are kept; 0: 24 h
-	ResultsBytes    int64         // most bytes of results; 0: 1 GiB. A full store refuses, it never discards
+	ResultsBytes    int64         // most bytes of results, each stream's share being the same; 0: 1 GiB. A full store refuses, it never discards
 	ResultsEach     int64         // most results of one session; 0: 100,000
 	WorkerExpiry    time.Duration // a worker that has not reported for so long is gone; 0: 10 s
 	TombstoneExpiry time.Duration // how long the deletion of a key is remembered; 0: 5 s
@@ -56,14 +57,14 @@ func (c BusConfig) withDefaults() BusConfig {
 
 // Bus is a server made ready: handles to what Ensure created or checked.
 type Bus struct {
-	Results  jetstream.Stream   // fenced results of every session
+	Results  *Results           // fenced results of every session
 	Sessions jetstream.KeyValue // one Record a live session
 	Workers  jetstream.KeyValue // one WorkerReport a live worker
 }
 
 // Ensure creates the streams and buckets that are missing and checks that those
 // which exist are compatible: sizes and ages may differ, what the protocol rests on
-// may not. Any number of processes may call it at once.
+// may not, nor over how many streams the results log is split. Any number of processes may call it at once.
 func Ensure(ctx context.Context, js jetstream.JetStream, cfg BusConfig) (*Bus, error) {
 	cfg = cfg.withDefaults()
 	results, err := ensureResults(ctx, js, cfg)
@@ -108,29 +109,6 @@ func Await(ctx context.Context, js jetstream.JetStream, cfg BusConfig, busy func
 	}
 }
 
-func resultsConfig(cfg BusConfig) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:        ResultsStream,
-		Description: "Stenobus: what was recognised, and by whom, in one order per session",
-		Subjects:    []string{AllResults},
-		Retention:   jetstream.LimitsPolicy,
-		Storage:     jetstream.FileStorage,
-		Replicas:    cfg.Replicas,
-		MaxAge:      cfg.ResultsAge,
-		MaxBytes:    cfg.ResultsBytes,
-		// A full store that discarded old messages would eat other sessions' data.
-		Discard:              jetstream.DiscardNew,
-		DiscardNewPerSubject: true,
-		MaxMsgsPerSubject:    cfg.ResultsEach,
-		RePublish: &jetstream.RePublish{
-			Source:      AllResults,
-			Destination: inboxPrefix + "{{wildcard(1)}}." + string(ChannelResult),
-		},
-		// Direct gets may be answered by a stale follower, and a checkpoint must not be.
-		AllowDirect: false,
-	}
-}
-
 func audioConfig(cfg BusConfig) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        AudioStream,
@@ -169,10 +147,6 @@ func workersConfig(cfg BusConfig) jetstream.KeyValueConfig {
 	}
 }
 
-func ensureResults(ctx context.Context, js jetstream.JetStream, cfg BusConfig) (jetstream.Stream, error) {
-	return ensureStream(ctx, js, resultsConfig(cfg))
-}
-
 // EnsureAudio creates the audio log if it is missing and checks one that exists, as
 // Ensure does for the rest. Gateways that keep a log call it; without them there is none.
 func EnsureAudio(ctx context.Context, js jetstream.JetStream, cfg BusConfig) error {
@@ -205,7 +179,7 @@ func compatible(want, have jetstream.StreamConfig) error {
 		return bad("retention", want.Retention, have.Retention)
 	case have.Discard != want.Discard:
 		return bad("discard", want.Discard, have.Discard)
-	case have.AllowDirect && want.Name == ResultsStream:
+	case have.AllowDirect && !want.AllowDirect && want.RePublish != nil:
 		return bad("allow_direct", want.AllowDirect, have.AllowDirect)
 	case have.Sealed:
 		return bad("sealed", false, true)

@@ -31,6 +31,7 @@ type ClaimRequest struct {
 	Stamp             // of the ownership to leave; zero to attach
 	Fresh   bool      `json:"fresh,omitempty"` // of a move: the gateway has numbered nothing yet; an attach never has
 	Options Options   `json:"options"`
+	Split   Split     `json:"split,omitempty"` // as the gateway knows the results log; another one than the dispatcher's is refused
 
 	Resume        bool   `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
 	After         uint64 `json:"after,omitempty"`         // of Resume: the client has the results up to here; 0: none of them
@@ -97,8 +98,17 @@ type WorkerRequest struct {
 	Reason  string    `json:"reason,omitempty"`
 	Why     string    `json:"why,omitempty"` // of an assign: how the worker was chosen, see Record
 	Stamp
-	Fresh   bool    `json:"fresh,omitempty"` // of assign: the gateway holds nothing of what was sent before
-	Options Options `json:"options"`
+	Fresh   bool      `json:"fresh,omitempty"` // of assign: the gateway holds nothing of what was sent before
+	Options Options   `json:"options"`
+	Log     *LogPlace `json:"log,omitempty"` // of assign: where the session's results go; nil: where they go unsplit
+}
+
+// Place is where the results go.
+func (r WorkerRequest) Place() LogPlace {
+	if r.Log == nil {
+		return Split(0).Place(r.Session)
+	}
+	return *r.Log
 }
 
 // WorkerReply answers a WorkerRequest.
@@ -181,8 +191,9 @@ type WorkerReport struct {
 	Slots    int               `json:"slots"`    // sessions it may hold
 	Sessions int               `json:"sessions"` // sessions it holds
 	Draining bool              `json:"draining,omitempty"`
-	Version  string            `json:"version"` // of the program
-	Since    string            `json:"since"`   // start of the worker, RFC 3339
+	Follows  bool              `json:"follows_log,omitempty"` // it writes where the log of an assign says
+	Version  string            `json:"version"`               // of the program
+	Since    string            `json:"since"`                 // start of the worker, RFC 3339
 }
 
 // EngineReport is one engine of a worker.

@@ -72,6 +72,7 @@ func goldens() []golden {
 	frames, result := subjects.Frames(id), subjects.Result(id)
 	inbox := func(c subjects.Channel) string { return subjects.Inbox(id, c) }
 	worker := subjects.Worker("w1")
+	split := subjects.Split(4).Place(id)
 	return []golden{
 		{"frames", frames, env(subjects.KindFrames, func(e *subjects.Envelope) {
 			e.N = 101
@@ -123,6 +124,10 @@ func goldens() []golden {
 		{"keep-reply", subjects.ClaimRenew, nil, subjects.KeepReply{V: 1, Error: &subjects.Error{Code: subjects.CodeSuperseded, Message: "epoch 3 owns the session"}}, doc[subjects.KeepReply]("keep reply")},
 		{"worker-request", worker, nil, subjects.WorkerRequest{
 			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Probe: probe, Reason: subjects.ReasonResume, Why: why, Stamp: stamp, Fresh: true, Options: options,
+		}, doc[subjects.WorkerRequest]("worker request")},
+		{"worker-request-split", worker, nil, subjects.WorkerRequest{
+			V: 1, Op: subjects.OpAssign, Session: id, Gateway: "gw1", Reason: subjects.ReasonOpen, Stamp: stamp,
+			Options: subjects.Options{GraceMS: 15000}, Log: &split,
 		}, doc[subjects.WorkerRequest]("worker request")},
 		{"worker-reply", worker, nil, subjects.WorkerReply{V: 1, Slots: 10, Sessions: 4}, doc[subjects.WorkerReply]("worker reply")},
 		{"record", subjects.SessionRecord(id), nil, subjects.Record{

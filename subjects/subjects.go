@@ -15,13 +15,13 @@ const (
 
 	AllFrames  = "transcribe.session.*" // for onlookers and the audio log, never for a queue group: it would split sessions
 	AllInboxes = "transcribe.inbox.*.*" // for onlookers
-	AllResults = "transcribe.result.*"  // what the results stream stores
+	AllResults = "transcribe.result.*"  // what the results stream stores, where it is not split
 )
 
 // Streams and buckets.
 const (
-	ResultsStream  = "TRANSCRIBE_RESULTS"
-	AudioStream    = "TRANSCRIBE_AUDIO" // the audio log, only where gateways keep one
+	ResultsStream  = "TRANSCRIBE_RESULTS" // the first of several where the results log is split
+	AudioStream    = "TRANSCRIBE_AUDIO"   // the audio log, only where gateways keep one
 	SessionsBucket = "transcribe_sessions"
 	WorkersBucket  = "transcribe_workers"
 )
@@ -64,13 +64,9 @@ func ParseFrames(subject string) (SessionID, error) {
 	return parseSession(subject, framesPrefix)
 }
 
-// Result is where a session's worker publishes what the results stream stores.
+// Result is where a session's worker publishes what the results stream stores, on a bus
+// whose results log is not split. Results.Subject knows every bus.
 func Result(id SessionID) string { return resultPrefix + id.Token() }
-
-// ParseResult is the exact inverse of Result.
-func ParseResult(subject string) (SessionID, error) {
-	return parseSession(subject, resultPrefix)
-}
 
 // Inbox is where a session's gateway hears one kind of message.
 func Inbox(id SessionID, c Channel) string {

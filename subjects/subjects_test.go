@@ -79,6 +79,10 @@ func FuzzSessionID(f *testing.F) {
 		if err != nil || back != ida {
 			t.Fatalf("%q came back as %q, %v", a, back, err)
 		}
+		n := subjects.Split(len(b) % (subjects.MaxSplit + 1))
+		if back, err := subjects.ParseResult(n.Place(ida).Subject); err != nil || back != ida {
+			t.Fatalf("%q, split over %d, came back as %q, %v", a, n, back, err)
+		}
 		if idb, err := subjects.NewSessionID(b); err == nil && (ida == idb) != (token == idb.Token()) {
 			t.Fatalf("%q and %q have tokens %q and %q", a, b, token, idb.Token())
 		}

@@ -63,6 +63,10 @@ func (w *Worker) assign(work context.Context, req subjects.WorkerRequest) *subje
 	if req.Life == 0 || req.Epoch == 0 || req.Attach == 0 {
 		return subjects.Errorf(subjects.CodeBadRequest, "fields life, epoch and attach must all be above 0")
 	}
+	if told, ours := req.Place(), w.results.Place(id); told != ours {
+		return subjects.Errorf(subjects.CodeBadRequest, "field log: results would go to %s in %s, this worker knows %s in %s: give all roles the same --bus-results-streams",
+			told.Subject, told.Stream, ours.Subject, ours.Stream)
+	}
 	engine := w.engineFor(req.Options)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -290,7 +294,7 @@ func (w *Worker) reportOnce(ctx context.Context, kv jetstream.KeyValue) error {
 	r := subjects.WorkerReport{
 		V: subjects.Version, Worker: w.id, Labels: w.cfg.Labels, Slots: st.Slots,
 		Sessions: st.Sessions, Draining: st.Draining, Version: w.cfg.Version,
-		Since: w.since.UTC().Format(time.RFC3339Nano),
+		Since: w.since.UTC().Format(time.RFC3339Nano), Follows: w.results.Split() != 0,
 	}
 	for _, e := range w.engines {
 		d := e.Describe()

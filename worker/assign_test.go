@@ -148,7 +148,7 @@ func TestOwnerSaysWhy(t *testing.T) {
 			t.Fatal(r.Error)
 		}
 		subjectstest.Eventually(t, "owner is written", func() bool {
-			m, err := results.GetLastMsgForSubject(t.Context(), subjects.Result(id))
+			m, err := results.Last(t.Context(), id)
 			if err != nil {
 				return false
 			}
@@ -158,5 +158,31 @@ func TestOwnerSaysWhy(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// A dispatcher and a worker that disagree about the split of the results log find out
+// before anything is written.
+func TestAssignOfAnotherSplit(t *testing.T) {
+	t.Parallel()
+	for _, ours := range []subjects.Split{1, 3} {
+		bus := subjectstest.NewBus(t)
+		startWorker(t, bus, Config{ID: "w", DrainWait: 10_000_000, Bus: subjects.BusConfig{Split: ours}})
+		nc := bus.Dial()
+		for _, told := range []subjects.Split{1, 2, 3} {
+			req := subjects.WorkerRequest{
+				V: 1, Op: subjects.OpAssign, Session: "s", Reason: subjects.ReasonOpen, Stamp: subjects.Stamp{Life: 1, Epoch: 1, Attach: 1},
+			}
+			if place := told.Place("s"); told > 1 {
+				req.Log = &place
+			}
+			e := request(t, nc, "w", subjects.Encode(req)).Error
+			switch {
+			case told == ours && e != nil:
+				t.Errorf("a worker of %d told %d: %v", ours, told, e)
+			case told != ours && (e == nil || e.Code != subjects.CodeBadRequest || !strings.Contains(e.Message, "field log") || !strings.Contains(e.Message, told.Place("s").Subject)):
+				t.Errorf("a worker of %d told %d: %v, want bad_request that names the field log", ours, told, e)
+			}
+		}
 	}
 }

@@ -41,7 +41,7 @@ type entry struct {
 // runs it and owns all fields but queue; append may be called from any.
 type resultLog struct {
 	js      jetstream.JetStream
-	results jetstream.Stream
+	results *subjects.Results
 	id      subjects.SessionID
 	stamp   func() subjects.Stamp
 	queue   chan entry
@@ -78,7 +78,7 @@ func (l *resultLog) take(ctx context.Context, owner func(p subjects.Progress) an
 
 // read finds the last message of the log and adopts its progress.
 func (l *resultLog) read(ctx context.Context) error {
-	m, err := l.results.GetLastMsgForSubject(ctx, subjects.Result(l.id))
+	m, err := l.results.Last(ctx, l.id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		l.last, l.progress = 0, fresh(0)
 		return nil
@@ -116,7 +116,7 @@ func (l *resultLog) read(ctx context.Context) error {
 // readSources finds the life's sources where an earlier message of the log has them.
 func (l *resultLog) readSources(ctx context.Context) error {
 	if l.progress.Sources == nil && l.progress.SourcesAt > 0 {
-		m, err := l.results.GetMsg(ctx, l.progress.SourcesAt)
+		m, err := l.results.Stream(l.id).GetMsg(ctx, l.progress.SourcesAt)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil // aged out: its gateway announces those that live
 		}
@@ -191,7 +191,7 @@ func (l *resultLog) try(ctx context.Context, e entry) error {
 	if p.Sources = nil; sources != nil && sources != l.told {
 		p.Sources, p.SourcesAt = *sources, 0
 	}
-	msg := env.Msg(subjects.Result(l.id), subjects.Encode(e.build(p)))
+	msg := env.Msg(l.results.Subject(l.id), subjects.Encode(e.build(p)))
 	tryCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	var fence []jetstream.PublishOpt
@@ -218,7 +218,7 @@ func (l *resultLog) try(ctx context.Context, e entry) error {
 func (l *resultLog) readBack(ctx context.Context, kind subjects.Kind, cause error) error {
 	readCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	m, err := l.results.GetLastMsgForSubject(readCtx, subjects.Result(l.id))
+	m, err := l.results.Last(readCtx, l.id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		l.last = 0 // aged out
 		return cause

@@ -55,7 +55,7 @@ func TestLogGoesOnWhereTheLastOwnerStood(t *testing.T) {
 	if err := first.write(ctx, cover(9)); !errors.Is(err, errSuperseded) {
 		t.Errorf("the first owner's write: %v, want errSuperseded", err)
 	}
-	if m, err := second.results.GetLastMsgForSubject(ctx, subjects.Result("s")); err != nil || m.Sequence != second.last {
+	if m, err := second.results.Last(ctx, "s"); err != nil || m.Sequence != second.last {
 		t.Errorf("the log's last message is %v, %v, want sequence %d", m, err, second.last)
 	}
 	if err := second.write(ctx, cover(9)); err != nil {
@@ -114,7 +114,7 @@ func TestLogLostAcknowledgement(t *testing.T) {
 	if err := l.write(ctx, cover(5)); err != nil {
 		t.Fatal(err)
 	}
-	info, err := l.results.Info(ctx)
+	info, err := l.results.Stream("s").Info(ctx)
 	if err != nil || info.State.Msgs != 3 {
 		t.Errorf("%d messages are stored (%v), want owner and two marks", info.State.Msgs, err)
 	}

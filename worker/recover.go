@@ -71,7 +71,7 @@ func (s *session) readSince(ctx context.Context) time.Time {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	at := s.rlog.coveredAt // before this worker had the session
-	m, err := s.rlog.results.GetLastMsgForSubject(ctx, subjects.Result(s.id))
+	m, err := s.rlog.results.Last(ctx, s.id)
 	if err == nil {
 		var e subjects.Envelope
 		if e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}) == nil && e.Life == s.own.Life && covers(e.Kind) {

@@ -38,9 +38,9 @@ type Worker struct {
 	audio   *audioLog
 	since   time.Time
 
-	results  jetstream.Stream // set by Run before the first session
-	probe    string           // subject at which this worker is seen to be alive
-	changed  chan struct{}    // load changed, report soon
+	results  *subjects.Results // set by Run before the first session
+	probe    string            // subject at which this worker is seen to be alive
+	changed  chan struct{}     // load changed, report soon
 	running  atomic.Bool
 	grumbles sync.Map // message to *rate.Sometimes: what goes wrong again and again is logged now and then
 

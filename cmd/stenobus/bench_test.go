@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -134,5 +135,50 @@ func TestBenchWithRogues(t *testing.T) {
 	}
 	if i := r.Isolation; !r.OK() || i == nil || i.FrameQuiet <= 0 || i.FrameRatio <= 0 || i.PingQuiet <= 0 || i.PingRatio <= 0 {
 		t.Errorf("result %+v, isolation %+v", r, r.Isolation)
+	}
+}
+
+// Results are stored in every stream, in a cluster too, and all of them are heard.
+func TestBenchResults(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ streams, replicas int }{
+		"one stream": {1, 1}, "three streams": {3, 1}, "three copies": {2, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := invoke(t, "bench", "results", "--sessions", "10", "--duration", "500ms", "--json",
+				"--streams", strconv.Itoa(tc.streams), "--replicas", strconv.Itoa(tc.replicas))
+			o.check(t, exitOK, "results log")
+			var r bench.LogResult
+			d := json.NewDecoder(strings.NewReader(o.stdout))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&r); err != nil {
+				t.Fatalf("%v\n%s", err, o.stdout)
+			}
+			if r.Sessions != 10 || r.Streams != tc.streams || r.Replicas != tc.replicas || r.ResultBytes < 100 ||
+				r.ResultsPerS <= 0 || r.AckP50 <= 0 || r.AckP99 < r.AckP50 || r.Stored <= 10 || r.Heard != r.Stored {
+				t.Errorf("result %+v", r)
+			}
+			for _, role := range []string{"bus", "client"} {
+				if _, ok := r.CPU[role]; !ok {
+					t.Errorf("no figure of the %s", role)
+				}
+			}
+		})
+	}
+}
+
+func TestBenchResultsTable(t *testing.T) {
+	t.Parallel()
+	invoke(t, "bench", "results", "--sessions", "3", "--duration", "200ms").
+		check(t, exitOK, "sessions 3, streams 1", "results/s", "CPU a result, bus", "CPU a result, client", "acknowledgement, ms")
+}
+
+func TestBenchResultsUsage(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"--sessions", "0"}, {"--streams", "0"}, {"--streams", "65"}, {"--replicas", "2"}, {"--duration", "2m"},
+	} {
+		invoke(t, append([]string{"bench", "results"}, args...)...).check(t, exitUsage, args[0], "out of range")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"stenobus/cmd/stenobus/internal/lab"
+	"stenobus/subjects"
 )
 
 type labCmd struct {
@@ -33,6 +34,7 @@ type labCmd struct {
 	Dispatchers int      `help:"Dispatchers to start." default:"2" group:"Deployment"`
 	Workers     int      `help:"Workers to start." default:"4" group:"Deployment"`
 	Engine      string   `help:"tally, which proves what became of every frame, or pocketsphinx: then the shipped samples are spoken in real time, and each worker that hears one is killed in mid sentence." default:"tally" enum:"tally,pocketsphinx" placeholder:"NAME" group:"Deployment"`
+	Streams     int      `name:"bus-results-streams" help:"Over how many streams the results log is split." default:"1" group:"Deployment"`
 	AudioLog    bool     `help:"Let the gateways keep audio too, and kill a gateway and a worker in the same instant." group:"Deployment"`
 	Programs    []string `help:"Other versions of this program, with commas between them, to start in place of every second process of each role." placeholder:"PATH" group:"Deployment"`
 	URL         []string `name:"url" help:"Gateways of a deployment that runs already, with commas between them: then nothing is started, and only clients have faults. Needs --nats." placeholder:"URL" group:"Deployment"`
@@ -90,6 +92,7 @@ func (c *labCmd) Validate() error {
 		{"--duration", c.Duration >= time.Second, "1s or more"},
 		{"--gateways", c.Gateways >= 1 && c.Gateways <= 100, "1 to 100"},
 		{"--dispatchers", c.Dispatchers >= 1 && c.Dispatchers <= 100, "1 to 100"},
+		{"--bus-results-streams", c.Streams >= 1 && c.Streams <= subjects.MaxSplit, fmt.Sprintf("1 to %d", subjects.MaxSplit)},
 		{"--workers", c.Workers >= 2 && c.Workers <= 100, "2 to 100: one may be away"},
 	} {
 		if !n.ok {
@@ -166,7 +169,7 @@ func (c *labCmd) config() (lab.Config, error) {
 		Sessions: c.Sessions, Sources: c.Sources, Rate: c.Rate, FrameBytes: c.FrameBytes, Every: c.TallyEvery,
 		Life: c.SessionLife, Ramp: labRamp, Duration: c.Duration, Seed: c.Seed,
 		Gateways: c.Gateways, Dispatchers: c.Dispatchers, Workers: c.Workers,
-		AudioLog: c.AudioLog, Watch: c.Watch, Speech: c.Engine == "pocketsphinx",
+		Streams: c.Streams, AudioLog: c.AudioLog, Watch: c.Watch, Speech: c.Engine == "pocketsphinx",
 		Program: self, Programs: c.Programs, URLs: c.URL, NATS: c.NATS, NATSOptions: opts, Dir: dir,
 		Key: key, Roots: roots,
 	}

@@ -27,7 +27,7 @@ func runLab(t *testing.T, ctx context.Context, args ...string) outcome {
 // the report says so.
 func TestLab(t *testing.T) {
 	t.Parallel()
-	o := runLab(t, t.Context(), "--json", "--seed", "5", "--watch", "--faults", "worker_kill=1,client_cut=1,second_socket=1")
+	o := runLab(t, t.Context(), "--json", "--seed", "5", "--watch", "--bus-results-streams", "3", "--faults", "worker_kill=1,client_cut=1,second_socket=1")
 	o.check(t, exitOK, "seed 5", "worker_kill of worker-", "running")
 	var r lab.Report
 	d := json.NewDecoder(strings.NewReader(o.stdout))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"runtime"
 	"time"
@@ -45,8 +46,9 @@ type workerFlags struct {
 // busFlags size the streams and buckets that are not there yet.
 type busFlags struct {
 	Replicas     int           `help:"Copies of each stream; three survive the loss of a server." default:"1" group:"Streams and buckets, where they are not there yet"`
+	Split        int           `name:"results-streams" help:"Over how many streams the results log is split; the same for all roles." default:"1" group:"Streams and buckets, where they are not there yet"`
 	ResultsAge   time.Duration `help:"How long results are kept." default:"24h" group:"Streams and buckets, where they are not there yet"`
-	ResultsBytes int64         `help:"Most bytes of results." default:"1073741824" group:"Streams and buckets, where they are not there yet"`
+	ResultsBytes int64         `help:"Most bytes of results, of all streams together." default:"1073741824" group:"Streams and buckets, where they are not there yet"`
 	WorkerExpiry time.Duration `help:"A worker that has not reported for so long is gone." default:"10s" group:"Streams and buckets, where they are not there yet"`
 	Tombstones   time.Duration `help:"How long the deletion of a key is remembered." default:"5s" group:"Streams and buckets, where they are not there yet"`
 	ResultsEach  int64         `help:"Most results of one session." default:"100000" group:"Streams and buckets, where they are not there yet"`
@@ -54,9 +56,17 @@ type busFlags struct {
 	AudioBytes   int64         `help:"Most bytes of the audio log; a full one refuses, and nobody waits for it." default:"1073741824" group:"Streams and buckets, where they are not there yet"`
 }
 
+// Validate is called by the parser.
+func (f *busFlags) Validate() error {
+	return firstOutOfRange([]bounded{
+		{"--bus-results-streams", f.Split >= 1 && f.Split <= subjects.MaxSplit, fmt.Sprintf("1 to %d", subjects.MaxSplit)},
+	})
+}
+
 func (f *busFlags) config() subjects.BusConfig {
 	return subjects.BusConfig{
 		Replicas:     f.Replicas,
+		Split:        subjects.Split(f.Split),
 		ResultsAge:   f.ResultsAge,
 		ResultsBytes: f.ResultsBytes,
 		ResultsEach:  f.ResultsEach,

@@ -94,11 +94,7 @@ func TestEveryEndLeavesNothing(t *testing.T) {
 // message accounts for every frame.
 func (s *system) ledgerOf(id string, frames uint64) {
 	s.t.Helper()
-	stream, err := s.js.Stream(s.ctx(), subjects.ResultsStream)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	m, err := stream.GetLastMsgForSubject(s.ctx(), subjects.Result(subjects.SessionID(id)))
+	m, err := s.resultsLog().Last(s.ctx(), subjects.SessionID(id))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ type system struct {
 	nc  *nats.Conn // the test's own
 	js  jetstream.JetStream
 
+	split   subjects.Split // of the results log
 	secrets *secrets
 }
 
@@ -60,11 +61,27 @@ func (n *node) kill() {
 
 func newSystem(t testing.TB) *system {
 	t.Helper()
-	s := &system{t: t, bus: subjectstest.NewBus(t), secrets: watchSecrets(t)}
+	return newSplitSystem(t, 1)
+}
+
+// newSplitSystem has its results log split over so many streams.
+func newSplitSystem(t testing.TB, n subjects.Split) *system {
+	t.Helper()
+	s := &system{t: t, bus: subjectstest.NewBus(t), secrets: watchSecrets(t), split: n}
 	s.nc = s.bus.Dial()
 	s.js, _ = jetstream.New(s.nc)
-	s.bus.Ensure(s.nc, subjects.BusConfig{})
+	s.bus.Ensure(s.nc, subjects.BusConfig{Split: n})
 	return s
+}
+
+// resultsLog opens the results log as an outsider does.
+func (s *system) resultsLog() *subjects.Results {
+	s.t.Helper()
+	r, err := subjects.OpenResults(s.ctx(), s.js)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
 }
 
 func (s *system) log() *slog.Logger {
@@ -106,7 +123,7 @@ func (s *system) dispatcher(cfg dispatcher.Config) *node {
 
 func (s *system) dispatcherOn(nc *nats.Conn, cfg dispatcher.Config) *node {
 	s.t.Helper()
-	cfg.Log = s.log()
+	cfg.Log, cfg.Bus.Split = s.log(), s.split
 	d, err := dispatcher.New(nc, cfg)
 	if err != nil {
 		s.t.Fatal(err)
@@ -132,6 +149,7 @@ func (s *system) workerOn(nc *nats.Conn, cfg worker.Config, engines ...worker.En
 	if len(engines) == 0 {
 		engines = []worker.Engine{s.tally(tally.Config{})}
 	}
+	cfg.Bus.Split = s.split
 	w, err := worker.New(nc, cfg, engines...)
 	if err != nil {
 		s.t.Fatal(err)
@@ -185,6 +203,7 @@ func (s *system) bareGateway(nc *nats.Conn, cfg gateway.Config, extra ...func(*n
 	if cfg.MaxSpeed == 0 {
 		cfg.MaxSpeed = 1e6 // tests do not wait for real time, and their bytes are no real audio
 	}
+	cfg.Bus.Split = s.split
 	g, err := gateway.New(nc, cfg)
 	if err != nil {
 		s.t.Fatal(err)

@@ -30,12 +30,9 @@ func after(id string, cursor uint64) string {
 // stored reads a session's finals from the results log, as an outsider does.
 func (s *system) stored(id subjects.SessionID) (finals []subjects.Final, last uint64) {
 	s.t.Helper()
-	stream, err := s.js.Stream(s.ctx(), subjects.ResultsStream)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	results := s.resultsLog()
 	for {
-		m, err := stream.GetMsg(s.ctx(), last+1, jetstream.WithGetMsgSubject(subjects.Result(id)))
+		m, err := results.Next(s.ctx(), id, last)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return finals, last
 		}

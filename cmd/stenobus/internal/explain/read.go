@@ -28,7 +28,7 @@ var ErrNoTrace = errors.New("no trace")
 // Reader reads what a bus keeps of sessions, and changes nothing there.
 type Reader struct {
 	nc      *nats.Conn
-	results jetstream.Stream
+	results *subjects.Results
 	records jetstream.KeyValue
 	kept    time.Duration
 }
@@ -41,15 +41,15 @@ func Open(ctx context.Context, nc *nats.Conn) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	results, err := js.Stream(ctx, subjects.ResultsStream)
+	results, err := subjects.OpenResults(ctx, js)
 	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", subjects.ResultsStream, err)
+		return nil, err
 	}
 	records, err := js.KeyValue(ctx, subjects.SessionsBucket)
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", subjects.SessionsBucket, err)
 	}
-	return &Reader{nc: nc, results: results, records: records, kept: results.CachedInfo().Config.MaxAge}, nil
+	return &Reader{nc: nc, results: results, records: records, kept: results.Streams()[0].CachedInfo().Config.MaxAge}, nil
 }
 
 // Find reads the session that a person names, by the id that clients write or by its
@@ -75,7 +75,7 @@ func (r *Reader) Find(ctx context.Context, name string) (s *Story, byToken bool,
 
 // Read tells the story of a session up to now.
 func (r *Reader) Read(ctx context.Context, id subjects.SessionID) (*Story, error) {
-	s := NewStory(id, r.kept)
+	s := NewStory(id, r.results.Place(id), r.kept)
 	// The record first: whoever ends a session writes its end before the record goes.
 	rec, fault := r.record(ctx, id)
 	var unreadable *badRecord
@@ -87,7 +87,7 @@ func (r *Reader) Read(ctx context.Context, id subjects.SessionID) (*Story, error
 	}
 	if rec == nil && fault == nil && s.Messages == 0 {
 		return nil, fmt.Errorf("%w of a session with the id %q: no key %s in the bucket %s, and nothing on %s in the stream %s, which keeps results for %s",
-			ErrNoTrace, string(id), id.Token(), subjects.SessionsBucket, subjects.Result(id), subjects.ResultsStream, span(r.kept))
+			ErrNoTrace, string(id), id.Token(), subjects.SessionsBucket, s.Log.Subject, s.Log.Stream, span(r.kept))
 	}
 	if fault != nil {
 		s.RecordFault = fault.Error()
@@ -130,8 +130,9 @@ func (r *Reader) record(ctx context.Context, id subjects.SessionID) (*subjects.R
 func (r *Reader) scan(ctx context.Context, id subjects.SessionID, after uint64, visit func(Entry) error) error {
 	bound, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
-	cons, err := r.results.CreateConsumer(bound, jetstream.ConsumerConfig{
-		Description: "stenobus explain", FilterSubject: subjects.Result(id), AckPolicy: jetstream.AckNonePolicy,
+	stream := r.results.Stream(id)
+	cons, err := stream.CreateConsumer(bound, jetstream.ConsumerConfig{
+		Description: "stenobus explain", FilterSubject: r.results.Subject(id), AckPolicy: jetstream.AckNonePolicy,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: idle,
 	})
@@ -141,7 +142,7 @@ func (r *Reader) scan(ctx context.Context, id subjects.SessionID, after uint64, 
 	defer func() {
 		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), askWait)
 		defer cancel()
-		_ = r.results.DeleteConsumer(bound, cons.CachedInfo().Name) // if not, it goes by itself when it is idle
+		_ = stream.DeleteConsumer(bound, cons.CachedInfo().Name) // if not, it goes by itself when it is idle
 	}()
 	left := cons.CachedInfo().NumPending
 	for seen := uint64(0); left > 0; {

@@ -68,7 +68,7 @@ func (r *rig) forget(id subjects.SessionID) {
 // alone fails where something reads the log that was not there before.
 func (r *rig) alone() {
 	r.Helper()
-	info, err := r.bus.Results.Info(r.Context())
+	info, err := r.bus.Results.Streams()[0].Info(r.Context())
 	if err != nil || info.State.Consumers != 0 {
 		r.Errorf("%d consumers left on the results, %v", info.State.Consumers, err)
 	}
@@ -192,7 +192,7 @@ func TestFollow(t *testing.T) {
 // A notice that says that there was one before it makes the follower read.
 func TestFollowFillsHoles(t *testing.T) {
 	t.Parallel()
-	s := NewStory("s", time.Hour)
+	s := NewStory("s", subjects.Split(1).Place("s"), time.Hour)
 	m := func(seq, before string) *nats.Msg {
 		e := subjects.Envelope{Kind: subjects.KindMark, Stamp: subjects.Stamp{Life: 1, Epoch: 1}}
 		m := e.Msg("x", []byte("{}"))

@@ -26,6 +26,7 @@ type Story struct {
 	State   string             `json:"state"` // of the last of lives
 	Read    time.Time          `json:"read"`  // when the bus was asked, by this machine's clock
 	KeptS   float64            `json:"results_kept_s"`
+	Log     subjects.LogPlace  `json:"log"`
 
 	Record      *subjects.Record `json:"record,omitempty"`
 	RecordFault string           `json:"record_fault,omitempty"` // why a record that is there can't be read
@@ -157,8 +158,8 @@ type message struct {
 }
 
 // NewStory is the story of a session of which nothing has been read yet.
-func NewStory(id subjects.SessionID, kept time.Duration) *Story {
-	return &Story{Session: id, Token: id.Token(), KeptS: kept.Seconds(), Lives: []*Life{}}
+func NewStory(id subjects.SessionID, log subjects.LogPlace, kept time.Duration) *Story {
+	return &Story{Session: id, Token: id.Token(), Log: log, KeptS: kept.Seconds(), Lives: []*Life{}}
 }
 
 // Add takes the next message of the log. An event without a life says that it was not readable.

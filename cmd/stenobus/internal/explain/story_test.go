@@ -33,7 +33,7 @@ type fake struct {
 }
 
 func newFake(text *Text) *fake {
-	return &fake{Story: NewStory("meeting 1", 24*time.Hour), text: text}
+	return &fake{Story: NewStory("meeting 1", subjects.Split(1).Place("meeting 1"), 24*time.Hour), text: text}
 }
 
 func after(ms int) time.Time { return day.Add(time.Duration(ms) * time.Millisecond) }

@@ -33,7 +33,7 @@ func (t *Text) Story(s *Story) error {
 	t.line("session  %s, token %s", quoted(string(s.Session)), s.Token)
 	t.line("state    %s", stateLine(s))
 	t.record(s)
-	t.line("log      %s on %s, kept for %s; times are UTC", count(s.Messages, "message"), subjects.Result(s.Session), span(time.Duration(s.KeptS*float64(time.Second))))
+	t.line("log      %s on %s, kept for %s; times are UTC", count(s.Messages, "message"), s.Log.Subject, span(time.Duration(s.KeptS*float64(time.Second))))
 	for _, u := range s.Unreadable {
 		t.line("         not readable: %s", u)
 	}

@@ -38,17 +38,30 @@ type entry struct {
 }
 
 // readEntries reads the results of the run's sessions in the order of the log: one pass
-// over the stream, whatever the number of sessions. Where the bus fails on the way it
-// goes on behind the last message that it has read.
+// over each of its streams, whatever the number of sessions.
 func (o *onlooker) readEntries(ctx context.Context, visit func(session uint32, e entry, err error)) error {
-	last, err := o.lastResult(ctx)
-	if err != nil || last == 0 {
+	infos, err := o.lastResults(ctx)
+	if err != nil {
 		return err
+	}
+	for _, info := range infos {
+		if err := o.readStream(ctx, info.Config.Name, info.State.LastSeq, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readStream reads a stream up to its last message. Where the bus fails on the way it
+// goes on behind the last one that it has read.
+func (o *onlooker) readStream(ctx context.Context, stream string, last uint64, visit func(uint32, entry, error)) (err error) {
+	if last == 0 {
+		return nil
 	}
 	seq := uint64(0)
 	for tries := 0; ; tries++ {
 		before := seq
-		seq, err = o.readFrom(ctx, seq+1, last, visit)
+		seq, err = o.readFrom(ctx, stream, seq+1, last, visit)
 		if seq >= last {
 			return nil
 		}
@@ -62,10 +75,10 @@ func (o *onlooker) readEntries(ctx context.Context, visit func(session uint32, e
 }
 
 // readFrom reads with one consumer, and tells how far it came.
-func (o *onlooker) readFrom(ctx context.Context, first, last uint64, visit func(uint32, entry, error)) (seq uint64, err error) {
+func (o *onlooker) readFrom(ctx context.Context, stream string, first, last uint64, visit func(uint32, entry, error)) (seq uint64, err error) {
 	seq = first - 1
-	consumer, err := o.js.CreateConsumer(ctx, subjects.ResultsStream, jetstream.ConsumerConfig{
-		FilterSubject: subjects.AllResults, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first,
+	consumer, err := o.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerIdle,
 	})
 	if err != nil {
@@ -74,7 +87,7 @@ func (o *onlooker) readFrom(ctx context.Context, first, last uint64, visit func(
 	defer func() {
 		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), readWait)
 		defer cancel()
-		_ = o.js.DeleteConsumer(done, subjects.ResultsStream, consumer.CachedInfo().Name) // or it goes by itself
+		_ = o.js.DeleteConsumer(done, stream, consumer.CachedInfo().Name) // or it goes by itself
 	}()
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(readBatch), jetstream.PullExpiry(readWait))
 	if err != nil {
@@ -99,18 +112,18 @@ func (o *onlooker) readFrom(ctx context.Context, first, last uint64, visit func(
 	return seq, nil
 }
 
-// lastResult is the sequence of the stream's last message.
-func (o *onlooker) lastResult(ctx context.Context) (uint64, error) {
+// lastResults tells how far each stream of the results log goes.
+func (o *onlooker) lastResults(ctx context.Context) ([]*jetstream.StreamInfo, error) {
 	for tries := 0; ; tries++ {
-		info, err := o.resultsInfo(ctx)
+		infos, err := o.resultsInfo(ctx)
 		if err == nil {
-			return info.State.LastSeq, nil
+			return infos, nil
 		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, nil
+			return nil, nil
 		}
 		if tries >= readTries || pause(ctx, time.Second) != nil {
-			return 0, fmt.Errorf("read the results: %w", err)
+			return nil, fmt.Errorf("read the results: %w", err)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,26 +47,6 @@ type fleet struct {
 	bus, dispatchers, workers, gateways []*process
 }
 
-// ports reserves n addresses that are free now.
-func ports(n int) ([]string, error) {
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	var out []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		held = append(held, l)
-		out = append(out, l.Addr().String())
-	}
-	return out, nil
-}
-
 // startFleet starts everything and returns when it is ready. What it started is
 // stopped by stop, also where it fails.
 func startFleet(ctx context.Context, cfg *Config, dir string) (*fleet, error) {
@@ -94,7 +73,7 @@ func (f *fleet) startRoles(ctx context.Context) error {
 		{roleWorker, f.cfg.Workers, &f.workers, f.workerArgs},
 		{roleGateway, f.cfg.Gateways, &f.gateways, f.gatewayArgs},
 	} {
-		pages, err := ports(role.n)
+		pages, err := child.FreePorts(role.n)
 		if err != nil {
 			return err
 		}
@@ -154,7 +133,7 @@ func (f *fleet) program(i int) string {
 }
 
 func (f *fleet) startBus(ctx context.Context) error {
-	at, err := ports(3 * busNodes)
+	at, err := child.FreePorts(3 * busNodes)
 	if err != nil {
 		return err
 	}
@@ -207,10 +186,14 @@ func (f *fleet) busArgs(name string) []string {
 	for _, k := range f.links.of(name) {
 		urls = append(urls, k.url())
 	}
-	return []string{
+	args := []string{
 		"--nats", strings.Join(urls, ","), "--bus-replicas", strconv.Itoa(busNodes),
 		"--bus-results-bytes", strconv.Itoa(f.cfg.resultsBytes()), "--log-format", "text", "--log-level", "info",
 	}
+	if f.cfg.Streams > 1 { // version 0.1.0 does not know the flag
+		args = append(args, "--bus-results-streams", strconv.Itoa(f.cfg.Streams))
+	}
+	return args
 }
 
 func (f *fleet) dispatcherArgs(name, page string) []string {

@@ -45,6 +45,7 @@ type Config struct {
 
 	Gateways, Dispatchers, Workers int
 
+	Streams  int  // of the results log; 0: 1
 	AudioLog bool // the gateways keep audio too
 	Watch    bool // with an extra subscriber to everything
 	Speech   bool // speak the samples to an engine that recognises them, and kill its worker in mid sentence

@@ -194,31 +194,38 @@ func (w *crew) indexOf(id subjects.SessionID) (uint32, bool) {
 	return n, rest != ""
 }
 
-// leader names the node that leads the results, empty where there is none.
+// leader names the node that leads the results, or the first stream of them, empty where
+// there is none.
 func (o *onlooker) leader(ctx context.Context) string {
-	info, err := o.resultsInfo(ctx)
-	if err != nil || info.Cluster == nil {
+	infos, err := o.resultsInfo(ctx)
+	if err != nil || infos[0].Cluster == nil {
 		return ""
 	}
-	return info.Cluster.Leader
+	return infos[0].Cluster.Leader
 }
 
-func (o *onlooker) resultsInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
+// resultsInfo tells of each stream of the results log.
+func (o *onlooker) resultsInfo(ctx context.Context) (infos []*jetstream.StreamInfo, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	s, err := o.js.Stream(ctx, subjects.ResultsStream)
+	results, err := subjects.OpenResults(ctx, o.js)
 	if err != nil {
 		return nil, err
 	}
-	return s.CachedInfo(), nil
+	for _, s := range results.Streams() {
+		infos = append(infos, s.CachedInfo())
+	}
+	return infos, nil
 }
 
 // awaitBus returns when the results have a leader and every copy of them is current.
 func (o *onlooker) awaitBus(ctx context.Context) error {
 	for {
-		info, err := o.resultsInfo(ctx)
-		if err == nil && info.Cluster != nil { // alone a server is always current
-			err = current(info.Cluster)
+		infos, err := o.resultsInfo(ctx)
+		for _, info := range infos {
+			if info.Cluster != nil { // alone a server is always current
+				err = errors.Join(err, current(info.Cluster))
+			}
 		}
 		if err == nil {
 			return nil
