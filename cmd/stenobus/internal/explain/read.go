@@ -85,6 +85,11 @@ func (r *Reader) Read(ctx context.Context, id subjects.SessionID) (*Story, error
 	if err := r.scan(ctx, id, 0, func(e Entry) error { s.Add(e); return nil }); err != nil {
 		return nil, err
 	}
+	if rec == nil && fault == nil && s.Messages > 0 { // it may have begun since
+		if rec, fault = r.record(ctx, id); fault != nil && !errors.As(fault, &unreadable) {
+			return nil, fault
+		}
+	}
 	if rec == nil && fault == nil && s.Messages == 0 {
 		return nil, fmt.Errorf("%w of a session with the id %q: no key %s in the bucket %s, and nothing on %s in the stream %s, which keeps results for %s",
 			ErrNoTrace, string(id), id.Token(), subjects.SessionsBucket, s.Log.Subject, s.Log.Stream, span(r.kept))
