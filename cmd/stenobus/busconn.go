@@ -16,6 +16,7 @@ const (
 	natsPing       = time.Second // a server that hangs is noticed after three of these; the default takes 6 minutes
 	natsMaxPings   = 2           // unanswered, the next ends the connection
 	natsDialWait   = 2 * time.Second
+	natsWriteWait  = 2 * time.Second       // a server that takes nothing for so long is left: a write holds up everything on the connection, pings too
 	natsDelayLeast = 50 * time.Millisecond // between two tries to connect again, with jitter
 	natsDelayMost  = 250 * time.Millisecond
 	logEvery       = 10 * time.Second // most often that one kind of trouble is logged
@@ -38,6 +39,8 @@ func dialBus(name, servers string, log *slog.Logger, extra ...nats.Option) (*bus
 		nats.Timeout(natsDialWait),
 		nats.PingInterval(natsPing),
 		nats.MaxPingsOutstanding(natsMaxPings),
+		nats.FlusherTimeout(natsWriteWait),
+		nats.ReconnectOnFlusherError(),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(func(int) time.Duration { return reconnectDelay() }),
