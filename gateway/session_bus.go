@@ -195,7 +195,9 @@ func (s *session) fromWorker(ctx context.Context, m *nats.Msg) {
 		s.srv.metrics.stale.Inc()
 		return
 	}
-	s.asked = time.Time{}
+	if s.asked = (time.Time{}); s.phase == taking {
+		s.asked = time.Now() // a sign of life is not yet the ready that it owes
+	}
 	s.fromOwner(ctx, e, m.Data)
 }
 
