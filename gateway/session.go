@@ -23,6 +23,7 @@ const (
 	calmBeat     = 4 * time.Second        // and then more rarely, at least thrice before its worker gives it up
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
 	silenceBound = 3 * time.Second        // a worker that owes an answer for so long is replaced
+	takeBound    = 30 * time.Second       // and one that lives but is not ready for so long
 	resultLag    = 300 * time.Millisecond // a stored result that has not come by then is read from the store
 	maxMoves     = 8                      // moves within moveSpan, beyond which no worker seems able
 	moveSpan     = 30 * time.Second
@@ -119,6 +120,7 @@ type session struct {
 	leaveAt  uint64 // last number when leave began
 	clock    clocks
 	asked    time.Time // since when the owner owes an answer; zero: it owes none
+	took     time.Time // when the owner was assigned
 	connects uint64    // how often this gateway had lost the bus by then
 	sent     time.Time // when the owner was last told something
 

@@ -59,7 +59,7 @@ func (s *session) claimResult(ctx context.Context, c claimed) {
 	s.stamp, s.worker = c.reply.Stamp, string(c.reply.Worker)
 	s.log = s.srv.log.With("session", string(s.id), "life", s.stamp.Life, "epoch", s.stamp.Epoch, "attach", s.stamp.Attach)
 	s.phase, s.asked = taking, time.Now() // it owes a ready
-	s.clock.silence = s.asked.Add(silenceBound)
+	s.took, s.clock.silence = s.asked, s.asked.Add(silenceBound)
 	if s.stamp.Attach == 1 && !s.numbered {
 		s.startCount(1, nil)
 	}

@@ -107,6 +107,9 @@ func (s *session) silence(ctx context.Context, now time.Time) {
 		s.forgive(now) // it was this process that slept, or has not read what was said
 	}
 	switch {
+	case s.phase == taking && now.Sub(s.took) >= takeBound:
+		s.clock.silence = time.Time{}
+		s.move(ctx, subjects.MoveSilent)
 	case s.asked.IsZero():
 		s.clock.silence = now.Add(silenceBound)
 	case now.Sub(s.asked) < silenceBound:
