@@ -1,4 +1,4 @@
-package dispatcher
+package placement
 
 import (
 	"hash/fnv"
@@ -118,7 +118,7 @@ func primary(tag string) string {
 // only where there is nobody else. random gives a number from 0 to below its argument.
 func choose(strategy string, n *need, all []*candidate, random func(int) int) choice {
 	switch strategy {
-	case StrategySpread, StrategyDedicated: // any few candidates will do
+	case Spread, Dedicated: // any few candidates will do
 		if len(all) > sampleSize {
 			sample := make([]*candidate, sampleSize)
 			for i := range sample {
@@ -138,7 +138,7 @@ func chooseFrom(strategy string, n *need, all []*candidate, random func(int) int
 	ch := choice{looked: len(all)}
 	for _, c := range all {
 		s := n.standing(c)
-		if s == fits && strategy == StrategyDedicated && c.Sessions+c.pending > 0 {
+		if s == fits && strategy == Dedicated && c.Sessions+c.pending > 0 {
 			s = busy
 		}
 		if ch.counts[s]++; s != fits {
@@ -157,11 +157,11 @@ func chooseFrom(strategy string, n *need, all []*candidate, random func(int) int
 		return ch
 	}
 	switch strategy {
-	case StrategyPack:
+	case Pack:
 		ch.candidate = best(fit, fuller)
-	case StrategyHash:
+	case Hash:
 		ch.candidate = best(fit, func(a, b *candidate) bool { return ranksHigher(n.session, a.Worker, b.Worker) })
-	case StrategyDedicated:
+	case Dedicated:
 		ch.candidate = fit[random(len(fit))]
 	default:
 		a, b := n.weighted(fit, random), n.weighted(fit, random)

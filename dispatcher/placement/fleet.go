@@ -1,4 +1,4 @@
-package dispatcher
+package placement
 
 import (
 	"fmt"
@@ -18,42 +18,60 @@ const (
 	maxSlots   = 1 << 20          // of one worker; what reports more is taken as this
 )
 
-// fleet is a live view of the workers: what they report, and what this dispatcher
-// promised since. It may be wrong at any time, so a worker has the last word.
-type fleet struct {
-	mu      sync.Mutex // guards what follows, and nothing else
+// Fleet is a dispatcher's live view of the workers: what they report, and what was
+// promised since. It may be wrong at any time, so a worker has the last word. It knows no
+// bus and no clock, and may be used by several goroutines.
+type Fleet struct {
+	strategy string
+	first    chan struct{} // closed when the list was read for the first time
+	left     chan struct{} // a worker has gone, or there may be some who did before we began
+
+	mu      sync.Mutex    // guards what follows, and nothing else
+	random  func(int) int // a number from 0 to below its argument
 	members map[subjects.WorkerID]*member
-	all     []*candidate  // of members, in no order, to draw from
-	first   chan struct{} // closed when the list was read for the first time
-	fed     bool          // the list was read, and the bus had no trouble since
-	trouble time.Time     // of the bus, the last
-	left    chan struct{} // a worker has gone, or there may be some who did before we began
+	all     []*candidate // of members, in no order, to draw from
+	fed     bool         // the list was read, and the bus had no trouble since
+	trouble time.Time    // of the bus, the last
 }
 
 type member struct {
 	candidate
-	index        int       // in fleet.all
+	index        int       // in Fleet.all
 	seen         time.Time // last report
 	listed       bool      // in the list that is being read
 	suspectUntil time.Time
 }
 
-func newFleet() *fleet {
-	f := &fleet{members: map[subjects.WorkerID]*member{}, first: make(chan struct{}), left: make(chan struct{}, 1)}
+// New makes a view that knows nobody yet. Its choices follow from random, which gives a
+// number from 0 to below its argument; nil: the one of math/rand.
+func New(strategy string, random func(int) int) *Fleet {
+	if random == nil {
+		random = rand.IntN
+	}
+	f := &Fleet{
+		strategy: strategy, random: random, members: map[subjects.WorkerID]*member{},
+		first: make(chan struct{}), left: make(chan struct{}, 1),
+	}
 	f.someLeft()
 	return f
 }
 
+// First is closed when the list of workers was read for the first time.
+func (f *Fleet) First() <-chan struct{} { return f.first }
+
+// Left tells that a worker has gone, or that some may have before the list was read.
+func (f *Fleet) Left() <-chan struct{} { return f.left }
+
 // someLeft never blocks: one note stands for all.
-func (f *fleet) someLeft() {
+func (f *Fleet) someLeft() {
 	select {
 	case f.left <- struct{}{}:
 	default:
 	}
 }
 
-// put takes a worker's report.
-func (f *fleet) put(r subjects.WorkerReport, now time.Time) {
+// Put takes a worker's report.
+func (f *Fleet) Put(r subjects.WorkerReport, now time.Time) {
 	r.Slots = min(max(r.Slots, 0), maxSlots)
 	r.Sessions = min(max(r.Sessions, 0), maxSlots)
 	f.mu.Lock()
@@ -69,15 +87,15 @@ func (f *fleet) put(r subjects.WorkerReport, now time.Time) {
 	m.WorkerReport, m.seen, m.listed = r, now, true
 }
 
-// remove takes a worker out, because its key is gone.
-func (f *fleet) remove(id subjects.WorkerID) {
+// Remove takes a worker out, because its key is gone.
+func (f *Fleet) Remove(id subjects.WorkerID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.drop(id)
 }
 
 // drop needs mu.
-func (f *fleet) drop(id subjects.WorkerID) {
+func (f *Fleet) drop(id subjects.WorkerID) {
 	m := f.members[id]
 	if m == nil {
 		return
@@ -91,8 +109,8 @@ func (f *fleet) drop(id subjects.WorkerID) {
 	delete(f.members, id)
 }
 
-// listing begins a reading of the whole list.
-func (f *fleet) listing() {
+// Listing begins a reading of the whole list.
+func (f *Fleet) Listing() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, m := range f.members {
@@ -100,9 +118,9 @@ func (f *fleet) listing() {
 	}
 }
 
-// listed ends it. A worker that is not in the list is a last resort: after trouble the
+// Listed ends it. A worker that is not in the list is a last resort: after trouble the
 // list may lack workers that live, as the bus forgets it when it restarts.
-func (f *fleet) listed(now time.Time) {
+func (f *Fleet) Listed(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fed = true
@@ -118,16 +136,16 @@ func (f *fleet) listed(now time.Time) {
 	}
 }
 
-// troubled notes that the bus is or was away.
-func (f *fleet) troubled(now time.Time) {
+// Troubled notes that the bus is or was away.
+func (f *Fleet) Troubled(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fed, f.trouble = false, now
 }
 
-// sweep trusts suspects again after their time, and drops workers whose last report is
+// Sweep trusts suspects again after their time, and drops workers whose last report is
 // twice as old as their key may be: the marker of its expiry was missed.
-func (f *fleet) sweep(now time.Time, expiry time.Duration) {
+func (f *Fleet) Sweep(now time.Time, expiry time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	calm := now.Sub(f.trouble) >= aftermath
@@ -141,39 +159,9 @@ func (f *fleet) sweep(now time.Time, expiry time.Duration) {
 	}
 }
 
-// reserve chooses a worker, says why, and promises it a slot, until unreserve is called.
-func (f *fleet) reserve(strategy string, n *need) (w subjects.WorkerID, why string, ok bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c := choose(strategy, n, f.all, rand.IntN)
-	if c.candidate == nil && strategy != StrategyDedicated {
-		// A promise may come to nothing, or be counted twice while answers overtake each
-		// other: before a session is refused the worker itself says whether it is full.
-		hopeful := *n
-		hopeful.hopeful = true
-		n = &hopeful
-		c = choose(strategy, n, f.all, rand.IntN)
-	}
-	if c.candidate == nil {
-		return "", "", false
-	}
-	why = c.why(strategy, n, len(f.all))
-	c.pending++
-	return c.Worker, why, true
-}
-
-// unreserve takes a promise back.
-func (f *fleet) unreserve(id subjects.WorkerID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if m := f.members[id]; m != nil {
-		m.pending = max(0, m.pending-1)
-	}
-}
-
-// answered takes what a worker's answer tells about its load. Answers may overtake each
+// Answered takes what a worker's answer tells about its load. Answers may overtake each
 // other, so acceptances only raise the count: reports lower it.
-func (f *fleet) answered(id subjects.WorkerID, reply subjects.WorkerReply) {
+func (f *Fleet) Answered(id subjects.WorkerID, reply subjects.WorkerReply) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.members[id]
@@ -193,8 +181,8 @@ func (f *fleet) answered(id subjects.WorkerID, reply subjects.WorkerReply) {
 	}
 }
 
-// silent sets a worker aside that did not answer.
-func (f *fleet) silent(id subjects.WorkerID, now time.Time) {
+// Silent sets a worker aside that did not answer.
+func (f *Fleet) Silent(id subjects.WorkerID, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m := f.members[id]; m != nil {
@@ -202,9 +190,9 @@ func (f *fleet) silent(id subjects.WorkerID, now time.Time) {
 	}
 }
 
-// has tells whether the worker may still be the one that took a session at a time. The
+// Has tells whether the worker may still be the one that took a session at a time. The
 // start of a worker is known to the second.
-func (f *fleet) has(id subjects.WorkerID, since string) bool {
+func (f *Fleet) Has(id subjects.WorkerID, since string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.members[id]
@@ -216,15 +204,15 @@ func (f *fleet) has(id subjects.WorkerID, since string) bool {
 	return err1 != nil || err2 != nil || !started.After(taken)
 }
 
-// calm tells whether the bus had no trouble for so long that workers can be judged.
-func (f *fleet) calm(now time.Time) bool {
+// Calm tells whether the bus had no trouble for so long that workers can be judged.
+func (f *Fleet) Calm(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fed && now.Sub(f.trouble) >= aftermath
 }
 
-// reborn tells whether a worker of this id may have started after a time.
-func (f *fleet) reborn(id subjects.WorkerID, after string) bool {
+// Reborn tells whether a worker of this id may have started after a time.
+func (f *Fleet) Reborn(id subjects.WorkerID, after string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.members[id]
@@ -236,34 +224,47 @@ func (f *fleet) reborn(id subjects.WorkerID, after string) bool {
 	return err1 == nil && err2 == nil && !started.Before(since.Truncate(time.Second))
 }
 
-// census counts workers by their state.
-type census struct{ known, ready, full, draining, suspect, free int }
+// Census counts workers by their state.
+type Census struct {
+	Known    int
+	Ready    int // with room
+	Full     int // without
+	Draining int // that take nothing more
+	Suspect  int // with room, that did not answer lately
+	Free     int // slots of those that take sessions
+}
 
-func (f *fleet) census() census {
+// Census counts the fleet now.
+func (f *Fleet) Census() Census {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := census{known: len(f.all)}
+	n := Census{Known: len(f.all)}
 	for _, c := range f.all {
 		switch {
 		case c.Draining:
-			n.draining++
+			n.Draining++
 			continue
 		case c.free() == 0:
-			n.full++
+			n.Full++
 		case c.suspect:
-			n.suspect++
+			n.Suspect++
 		default:
-			n.ready++
+			n.Ready++
 		}
-		n.free += c.free()
+		n.Free += c.free()
 	}
 	return n
 }
 
-// why says in numbers why nobody takes a session.
-func (f *fleet) why(n *need) string {
+// why says in numbers why nobody takes a session, and after how many ms to ask again.
+func (f *Fleet) why(n *need) (string, int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.whyNobody(n), 250 + int64(f.random(750))
+}
+
+// whyNobody needs mu.
+func (f *Fleet) whyNobody(n *need) string {
 	var by [standings]int
 	engines := map[string]bool{}
 	for _, c := range f.all {
@@ -307,13 +308,15 @@ func wishes(o subjects.Options) string {
 	return strings.Join(asked, " and ")
 }
 
-func (f *fleet) isFed() bool {
+// Fed tells whether the list was read, and the bus had no trouble since.
+func (f *Fleet) Fed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fed
 }
 
-func (f *fleet) size() int {
+// Size is how many workers are known.
+func (f *Fleet) Size() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.all)
