@@ -22,24 +22,14 @@ const (
 // promised since. It may be wrong at any time, so a worker has the last word. It knows no
 // bus and no clock, and may be used by several goroutines.
 type Fleet struct {
-	strategy string
-	first    chan struct{} // closed when the list was read for the first time
-	left     chan struct{} // a worker has gone, or there may be some who did before we began
+	first chan struct{} // closed when the list was read for the first time
+	left  chan struct{} // a worker has gone, or there may be some who did before we began
 
 	mu      sync.Mutex    // guards what follows, and nothing else
 	random  func(int) int // a number from 0 to below its argument
-	members map[subjects.WorkerID]*member
-	all     []*candidate // of members, in no order, to draw from
-	fed     bool         // the list was read, and the bus had no trouble since
-	trouble time.Time    // of the bus, the last
-}
-
-type member struct {
-	candidate
-	index        int       // in Fleet.all
-	seen         time.Time // last report
-	listed       bool      // in the list that is being read
-	suspectUntil time.Time
+	index   *index        // who is there
+	fed     bool          // the list was read, and the bus had no trouble since
+	trouble time.Time     // of the bus, the last
 }
 
 // New makes a view that knows nobody yet. Its choices follow from random, which gives a
@@ -49,7 +39,7 @@ func New(strategy string, random func(int) int) *Fleet {
 		random = rand.IntN
 	}
 	f := &Fleet{
-		strategy: strategy, random: random, members: map[subjects.WorkerID]*member{},
+		random: random, index: newIndex(strategy),
 		first: make(chan struct{}), left: make(chan struct{}, 1),
 	}
 	f.someLeft()
@@ -76,15 +66,18 @@ func (f *Fleet) Put(r subjects.WorkerReport, now time.Time) {
 	r.Sessions = min(max(r.Sessions, 0), maxSlots)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := f.members[r.Worker]
-	if m == nil {
-		m = &member{index: len(f.all)}
-		f.members[r.Worker] = m
-		f.all = append(f.all, &m.candidate)
-	} else if m.Since != r.Since {
+	m := f.index.find(r.Worker)
+	switch {
+	case m == nil:
+		m = &candidate{}
+	case m.Since != r.Since:
 		f.someLeft() // another process has its name now
 	}
+	if m.place.group != nil && !servesAlike(&m.WorkerReport, &r) {
+		f.index.remove(m)
+	}
 	m.WorkerReport, m.seen, m.listed = r, now, true
+	f.index.update(m)
 }
 
 // Remove takes a worker out, because its key is gone.
@@ -96,24 +89,17 @@ func (f *Fleet) Remove(id subjects.WorkerID) {
 
 // drop needs mu.
 func (f *Fleet) drop(id subjects.WorkerID) {
-	m := f.members[id]
-	if m == nil {
-		return
+	if m := f.index.find(id); m != nil {
+		f.someLeft()
+		f.index.remove(m)
 	}
-	f.someLeft()
-	last := len(f.all) - 1
-	f.all[m.index] = f.all[last]
-	f.members[f.all[m.index].Worker].index = m.index
-	f.all[last] = nil
-	f.all = f.all[:last]
-	delete(f.members, id)
 }
 
 // Listing begins a reading of the whole list.
 func (f *Fleet) Listing() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, m := range f.members {
+	for _, m := range f.index.all {
 		m.listed = false
 	}
 }
@@ -129,9 +115,9 @@ func (f *Fleet) Listed(now time.Time) {
 	default:
 		close(f.first)
 	}
-	for _, m := range f.members {
+	for _, m := range f.index.all {
 		if !m.listed {
-			m.suspect, m.suspectUntil = true, now.Add(aftermath)
+			f.doubt(m, now.Add(aftermath))
 		}
 	}
 }
@@ -149,12 +135,13 @@ func (f *Fleet) Sweep(now time.Time, expiry time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	calm := now.Sub(f.trouble) >= aftermath
-	for id, m := range f.members {
+	for _, m := range slices.Backward(f.index.all) { // whoever goes leaves a place to one that was looked at
 		if m.suspect && !now.Before(m.suspectUntil) {
 			m.suspect = false
+			f.index.update(m)
 		}
 		if calm && now.Sub(m.seen) > 2*expiry {
-			f.drop(id)
+			f.drop(m.Worker)
 		}
 	}
 }
@@ -164,10 +151,11 @@ func (f *Fleet) Sweep(now time.Time, expiry time.Duration) {
 func (f *Fleet) Answered(id subjects.WorkerID, reply subjects.WorkerReply) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := f.members[id]
+	m := f.index.find(id)
 	if m == nil {
 		return
 	}
+	defer f.index.update(m)
 	m.Slots = min(max(reply.Slots, 0), maxSlots)
 	m.Sessions = max(m.Sessions, min(reply.Sessions, maxSlots))
 	if reply.Error == nil {
@@ -185,9 +173,15 @@ func (f *Fleet) Answered(id subjects.WorkerID, reply subjects.WorkerReply) {
 func (f *Fleet) Silent(id subjects.WorkerID, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if m := f.members[id]; m != nil {
-		m.suspect, m.suspectUntil = true, now.Add(suspectFor)
+	if m := f.index.find(id); m != nil {
+		f.doubt(m, now.Add(suspectFor))
 	}
+}
+
+// doubt needs mu.
+func (f *Fleet) doubt(m *candidate, until time.Time) {
+	m.suspect, m.suspectUntil = true, until
+	f.index.update(m)
 }
 
 // Has tells whether the worker may still be the one that took a session at a time. The
@@ -195,7 +189,7 @@ func (f *Fleet) Silent(id subjects.WorkerID, now time.Time) {
 func (f *Fleet) Has(id subjects.WorkerID, since string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := f.members[id]
+	m := f.index.find(id)
 	if m == nil {
 		return false
 	}
@@ -215,7 +209,7 @@ func (f *Fleet) Calm(now time.Time) bool {
 func (f *Fleet) Reborn(id subjects.WorkerID, after string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := f.members[id]
+	m := f.index.find(id)
 	if m == nil {
 		return false
 	}
@@ -238,20 +232,21 @@ type Census struct {
 func (f *Fleet) Census() Census {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := Census{Known: len(f.all)}
-	for _, c := range f.all {
-		switch {
-		case c.Draining:
-			n.Draining++
-			continue
-		case c.free() == 0:
-			n.Full++
-		case c.suspect:
-			n.Suspect++
-		default:
-			n.Ready++
+	n := Census{Known: len(f.index.all), Free: f.index.free}
+	for _, g := range f.index.groups {
+		for t := range tiers {
+			count := len(g.tiers[t].seats)
+			switch {
+			case t == leaving:
+				n.Draining += count
+			case t == crowded, t%doubtful == promised:
+				n.Full += count
+			case t >= doubtful:
+				n.Suspect += count
+			default:
+				n.Ready += count
+			}
 		}
-		n.Free += c.free()
 	}
 	return n
 }
@@ -265,19 +260,21 @@ func (f *Fleet) why(n *need) (string, int64) {
 
 // whyNobody needs mu.
 func (f *Fleet) whyNobody(n *need) string {
-	var by [standings]int
-	engines := map[string]bool{}
-	for _, c := range f.all {
-		for _, e := range c.Engines {
-			engines[e.Name] = true
-		}
-		by[n.standing(c)]++
-	}
-	if len(f.all) == 0 {
+	known := len(f.index.all)
+	if known == 0 {
 		return "no worker is known"
 	}
-	text := fmt.Sprintf("no worker has room: %d known, %d full, %d draining, %d tried in vain", len(f.all), by[full]+by[fits], by[draining], by[tried])
+	f.index.ask(n)
+	by := f.index.standings(n)
+	text := fmt.Sprintf("no worker has room: %d known, %d full, %d draining, %d tried in vain",
+		known, by[full]+by[fits]+by[busy], by[draining], by[tried])
 	if other := by[unfit]; other > 0 {
+		engines := map[string]bool{}
+		for _, g := range f.index.groups {
+			for _, e := range g.one.Engines {
+				engines[e.Name] = true
+			}
+		}
 		names := slices.Sorted(maps.Keys(engines))
 		if len(names) > 8 {
 			names = append(names[:8], "...")
@@ -319,5 +316,5 @@ func (f *Fleet) Fed() bool {
 func (f *Fleet) Size() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.all)
+	return len(f.index.all)
 }

@@ -1,21 +1,21 @@
 package placement
 
 import (
-	"hash/fnv"
 	"strings"
+	"time"
 
 	"stenobus/subjects"
 )
 
-// sampleSize is how many random workers are looked at before all are: a claim costs
-// the same with twenty workers or ten thousand, as long as most of them fit.
-const sampleSize = 16
-
 // candidate is a worker as placement sees it.
 type candidate struct {
 	subjects.WorkerReport
-	pending int  // slots promised to claims that are still open
-	suspect bool // did not answer lately
+	seen         time.Time // last report
+	listed       bool      // in the list that is being read
+	pending      int       // slots promised to claims that are still open
+	suspect      bool      // did not answer lately
+	suspectUntil time.Time
+	place        place // in the index
 }
 
 func (c *candidate) free() int { return max(0, c.Slots-c.Sessions-c.pending) }
@@ -86,15 +86,6 @@ func (n *need) standing(c *candidate) standing {
 	return fits
 }
 
-// choice is the worker that was chosen, and what it was chosen by.
-type choice struct {
-	*candidate                // nil: nobody fits
-	over       *candidate     // to which spread preferred it
-	fit        int            // how many could have been chosen
-	looked     int            // how many were looked at
-	counts     [standings]int // these by their standing
-}
-
 // speaks compares primary language subtags, as workers do: en and en-GB are served by
 // an engine for en-US. An engine that names no language serves any.
 func speaks(e subjects.EngineReport, language string) bool {
@@ -112,115 +103,4 @@ func speaks(e subjects.EngineReport, language string) bool {
 func primary(tag string) string {
 	p, _, _ := strings.Cut(tag, "-")
 	return p
-}
-
-// choose picks a worker by a strategy, or nobody where nobody fits. Suspects are chosen
-// only where there is nobody else. random gives a number from 0 to below its argument.
-func choose(strategy string, n *need, all []*candidate, random func(int) int) choice {
-	switch strategy {
-	case Spread, Dedicated: // any few candidates will do
-		if len(all) > sampleSize {
-			sample := make([]*candidate, sampleSize)
-			for i := range sample {
-				sample[i] = all[random(len(all))]
-			}
-			if c := chooseFrom(strategy, n, sample, random); c.candidate != nil && !c.suspect {
-				return c
-			}
-		}
-	}
-	return chooseFrom(strategy, n, all, random)
-}
-
-func chooseFrom(strategy string, n *need, all []*candidate, random func(int) int) choice {
-	fit := make([]*candidate, 0, min(len(all), sampleSize))
-	trusted := 0 // they come first in fit
-	ch := choice{looked: len(all)}
-	for _, c := range all {
-		s := n.standing(c)
-		if s == fits && strategy == Dedicated && c.Sessions+c.pending > 0 {
-			s = busy
-		}
-		if ch.counts[s]++; s != fits {
-			continue
-		}
-		fit = append(fit, c)
-		if !c.suspect {
-			fit[trusted], fit[len(fit)-1] = c, fit[trusted]
-			trusted++
-		}
-	}
-	if trusted > 0 {
-		fit = fit[:trusted]
-	}
-	if ch.fit = len(fit); ch.fit == 0 {
-		return ch
-	}
-	switch strategy {
-	case Pack:
-		ch.candidate = best(fit, fuller)
-	case Hash:
-		ch.candidate = best(fit, func(a, b *candidate) bool { return ranksHigher(n.session, a.Worker, b.Worker) })
-	case Dedicated:
-		ch.candidate = fit[random(len(fit))]
-	default:
-		a, b := n.weighted(fit, random), n.weighted(fit, random)
-		if b.load() < a.load() {
-			a, b = b, a
-		}
-		ch.candidate, ch.over = a, b
-	}
-	return ch
-}
-
-func best(from []*candidate, better func(a, b *candidate) bool) *candidate {
-	top := from[0]
-	for _, c := range from[1:] {
-		if better(c, top) {
-			top = c
-		}
-	}
-	return top
-}
-
-func fuller(a, b *candidate) bool {
-	if la, lb := a.load(), b.load(); la != lb {
-		return la > lb
-	}
-	return a.Worker < b.Worker
-}
-
-// weighted draws one of several candidates, each in proportion to its free slots.
-func (n *need) weighted(from []*candidate, random func(int) int) *candidate {
-	total := 0
-	for _, c := range from {
-		total += n.room(c)
-	}
-	at := random(total)
-	for _, c := range from {
-		if at -= n.room(c); at < 0 {
-			return c
-		}
-	}
-	return from[len(from)-1]
-}
-
-// ranksHigher orders workers for one session the same way in every dispatcher.
-func ranksHigher(id subjects.SessionID, a, b subjects.WorkerID) bool {
-	if ra, rb := rank(id, a), rank(id, b); ra != rb {
-		return ra > rb
-	}
-	return a < b
-}
-
-func rank(id subjects.SessionID, w subjects.WorkerID) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(id)) // a hash takes everything
-	_, _ = h.Write([]byte{0xFF})
-	_, _ = h.Write([]byte(w))
-	x := h.Sum64()
-	// FNV leaves the high bits of similar names alike; these are the mixing steps of splitmix64.
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

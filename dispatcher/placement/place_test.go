@@ -16,6 +16,16 @@ func worker(id string, slots, sessions int, languages ...string) *candidate {
 	}}
 }
 
+// choose chooses among workers as a fleet that knows no others does.
+func choose(strategy string, n *need, all []*candidate, random func(int) int) choice {
+	ix := newIndex(strategy)
+	for _, c := range all {
+		c.place = place{}
+		ix.update(c)
+	}
+	return ix.choose(n, random)
+}
+
 func with(c *candidate, change func(*candidate)) *candidate {
 	change(c)
 	return c
@@ -189,21 +199,4 @@ func FuzzChoose(f *testing.F) {
 			}
 		}
 	})
-}
-
-func BenchmarkChoose(b *testing.B) {
-	for _, size := range []int{10, 10_000} {
-		for _, strategy := range Strategies() {
-			b.Run(fmt.Sprintf("%s/%d", strategy, size), func(b *testing.B) {
-				var all []*candidate
-				for i := range size {
-					all = append(all, worker(fmt.Sprint(i), 100, 0))
-				}
-				n := need{session: "s"}
-				for b.Loop() {
-					choose(strategy, &n, all, rand.IntN)
-				}
-			})
-		}
-	}
 }

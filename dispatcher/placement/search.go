@@ -106,20 +106,21 @@ type promise struct {
 func (f *Fleet) reserve(n *need) (promise, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := choose(f.strategy, n, f.all, f.random)
-	if c.candidate == nil && f.strategy != Dedicated {
+	c := f.index.choose(n, f.random)
+	if c.candidate == nil && f.index.strategy != Dedicated {
 		// A promise may come to nothing, or be counted twice while answers overtake each
 		// other: before a session is refused the worker itself says whether it is full.
 		hopeful := *n
 		hopeful.hopeful = true
 		n = &hopeful
-		c = choose(f.strategy, n, f.all, f.random)
+		c = f.index.choose(n, f.random)
 	}
 	if c.candidate == nil {
 		return promise{}, false
 	}
-	why := c.why(f.strategy, n, len(f.all))
+	why := c.why(f.index.strategy, n, len(f.index.all))
 	c.pending++
+	f.index.update(c.candidate)
 	return promise{c.Worker, why}, true
 }
 
@@ -127,7 +128,8 @@ func (f *Fleet) reserve(n *need) (promise, bool) {
 func (f *Fleet) unreserve(id subjects.WorkerID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if m := f.members[id]; m != nil {
+	if m := f.index.find(id); m != nil {
 		m.pending = max(0, m.pending-1)
+		f.index.update(m)
 	}
 }

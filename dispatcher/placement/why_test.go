@@ -56,7 +56,7 @@ func TestWhyOfMany(t *testing.T) {
 	var all []*candidate
 	not := map[subjects.WorkerID]string{}
 	for i := range 400 {
-		all = append(all, worker(fmt.Sprint("w", i), 10, i%10))
+		all = append(all, worker(fmt.Sprint("w", i), 10, i%11))
 		if i < MaxTries {
 			not[subjects.WorkerID(strings.Repeat("é", subjects.MaxID/2-2)+fmt.Sprint(i))] = subjects.CodeFull
 		}
@@ -65,7 +65,7 @@ func TestWhyOfMany(t *testing.T) {
 	n := need{not: not}
 	ch := choose(Spread, &n, all, func(n int) int { calls++; return calls % n })
 	got := ch.why(Spread, &n, len(all))
-	if !strings.Contains(got, "; 16 drawn of 400 known, 16 tried in vain (ééé") || len(got) > subjects.MaxWhy || !strings.HasSuffix(got, "é…") {
+	if !strings.Contains(got, "; 16 drawn of 400 known, 36 full, 16 tried in vain (ééé") || len(got) > subjects.MaxWhy || !strings.HasSuffix(got, "é…") {
 		t.Errorf("got %d bytes: %s", len(got), got)
 	}
 }
