@@ -16,6 +16,9 @@ const (
 	// probes is how many points a session has on the ring: the more of them, the more
 	// even are the shares of the workers, which have one each.
 	probes = 21
+	// packTries is how many workers refuse a session before pack asks any: all dispatchers
+	// see the same one as the fullest, and what they know of it is old.
+	packTries = 3
 )
 
 // choice is the worker that was chosen, and what it was chosen by.
@@ -45,12 +48,12 @@ func (ix *index) choose(n *need, random func(int) int) choice {
 	if ch.fit == 0 {
 		return ch
 	}
-	switch ix.strategy {
-	case Pack:
+	switch {
+	case ix.strategy == Pack && n.refusals() < packTries:
 		ch.candidate = pool.first()
-	case Hash:
+	case ix.strategy == Hash:
 		ch.candidate = pool.nearest(n.session)
-	case Dedicated:
+	case ix.strategy == Dedicated:
 		seats := pool.draw(random)
 		ch.candidate = seats[random(len(seats))].candidate
 	default:
@@ -244,7 +247,7 @@ func (p *pool) first() *candidate {
 			if p.bans(r.candidate) {
 				return true
 			}
-			if top.candidate == nil || fuller(r, top) {
+			if top.candidate == nil || ranksBefore(r, top) {
 				top = r
 			}
 			return false
@@ -266,8 +269,8 @@ func (p *pool) nearest(id subjects.SessionID) *candidate {
 			if r.candidate == nil {
 				continue
 			}
-			d := r.point - at // around the ring
-			if top.candidate == nil || cmp.Or(cmp.Compare(d, least), cmp.Compare(r.id, top.id)) < 0 {
+			d := r.key - at // around the ring
+			if top.candidate == nil || cmp.Or(cmp.Compare(d, least), cmp.Compare(r.Worker, top.Worker)) < 0 {
 				top, least = r, d
 			}
 		}
@@ -284,7 +287,7 @@ func (p *pool) follows(s *shelf, at uint64) (found ranked) {
 		found = r
 		return false
 	}
-	s.order.AscendGreaterOrEqual(ranked{point: at}, look)
+	s.order.AscendGreaterOrEqual(ranked{key: at}, look)
 	if found.candidate == nil {
 		s.order.Ascend(look)
 	}

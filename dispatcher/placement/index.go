@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -44,7 +45,7 @@ type group struct {
 type tier int8
 
 const (
-	idle         tier = iota // has no session
+	idle         tier = iota // has no session, for those who want one for themselves
 	roomy                    // has free slots
 	promised                 // has free slots, all of them promised to claims that are open
 	doubtful                 // those who did not answer lately, in the same order
@@ -69,13 +70,33 @@ type seat struct {
 
 func (s *seat) load() float64 { return float64(s.used) / float64(s.slots) }
 
-// ranked is a candidate in the order of a strategy. Its rank does not change while it is
+// ranked is a candidate in the order of a strategy. Its key does not change while it is
 // in there.
 type ranked struct {
-	load  float64
-	point uint64 // on the ring
-	id    subjects.WorkerID
+	key uint64
 	*candidate
+}
+
+// ranksBefore is that order. A key without a candidate comes before those who have it.
+func ranksBefore(a, b ranked) bool {
+	if a.key != b.key {
+		return a.key < b.key
+	}
+	if a.candidate == nil || b.candidate == nil {
+		return b.candidate != nil
+	}
+	return a.Worker < b.Worker
+}
+
+// keyOf ranks a candidate: for pack the fullest first, for hash by its place on the ring.
+func keyOf(strategy string, c *candidate) uint64 {
+	switch strategy {
+	case Pack:
+		return ^math.Float64bits(c.load()) // of numbers above 0 in their order
+	case Hash:
+		return point(c.Worker)
+	}
+	return 0
 }
 
 // place is where the index has a candidate.
@@ -95,9 +116,10 @@ func newIndex(strategy string) *index {
 // find is nil for one that is not known.
 func (ix *index) find(id subjects.WorkerID) *candidate { return ix.members[id] }
 
-// tierOf needs no more than the candidate.
-func tierOf(c *candidate) tier {
-	t := idle
+// tierOf needs no more than the candidate. Only where it matters that a worker has no
+// session it is in a tier of its own: fewer tiers are fewer places to look at.
+func (ix *index) tierOf(c *candidate) tier {
+	t := roomy
 	switch {
 	case c.Draining:
 		return leaving
@@ -105,8 +127,8 @@ func tierOf(c *candidate) tier {
 		return crowded
 	case c.free() == 0:
 		t = promised
-	case c.Sessions+c.pending > 0:
-		t = roomy
+	case ix.strategy == Dedicated && c.Sessions+c.pending == 0:
+		t = idle
 	}
 	if c.suspect {
 		t += doubtful
@@ -120,10 +142,13 @@ func (ix *index) update(c *candidate) {
 	if p.group == nil {
 		ix.join(c, ix.groupOf(c))
 	}
-	t, load := tierOf(c), c.load()
-	if t != p.tier || ix.strategy == Pack && load != p.rank.load {
+	t, key := ix.tierOf(c), p.rank.key
+	if ix.strategy == Pack {
+		key = keyOf(Pack, c)
+	}
+	if t != p.tier || key != p.rank.key {
 		p.group.tiers[p.tier].remove(c)
-		p.rank.load = load
+		p.rank.key = key
 		p.group.tiers[t].add(c, t, ix.strategy)
 	} else {
 		p.group.tiers[t].seats[p.seat] = seated(c)
@@ -144,11 +169,8 @@ func (ix *index) count(c *candidate) {
 }
 
 func (ix *index) join(c *candidate, g *group) {
-	t := tierOf(c)
-	c.place = place{
-		group: g, index: len(ix.all),
-		rank: ranked{id: c.Worker, candidate: c, point: point(c.Worker), load: c.load()},
-	}
+	t := ix.tierOf(c)
+	c.place = place{group: g, index: len(ix.all), rank: ranked{keyOf(ix.strategy, c), c}}
 	ix.members[c.Worker] = c
 	ix.all = append(ix.all, c)
 	g.size++
@@ -224,8 +246,9 @@ func servesAlike(a, b *subjects.WorkerReport) bool {
 func (s *shelf) add(c *candidate, t tier, strategy string) {
 	c.place.tier, c.place.seat = t, len(s.seats)
 	s.seats = append(s.seats, seated(c))
-	if s.order == nil {
-		s.order = newOrder(strategy)
+	if s.order == nil && (strategy == Pack || strategy == Hash) {
+		const degree = 16
+		s.order = btree.NewG(degree, ranksBefore)
 	}
 	if s.order != nil {
 		s.order.ReplaceOrInsert(c.place.rank)
@@ -241,34 +264,6 @@ func (s *shelf) remove(c *candidate) {
 	s.seats[c.place.seat].place.seat = c.place.seat
 	s.seats[last] = seat{}
 	s.seats = s.seats[:last]
-}
-
-// newOrder is nil for strategies that draw.
-func newOrder(strategy string) *btree.BTreeG[ranked] {
-	const degree = 16
-	switch strategy {
-	case Pack:
-		return btree.NewG(degree, fuller)
-	case Hash:
-		return btree.NewG(degree, before)
-	}
-	return nil
-}
-
-// fuller orders by load, the fullest first.
-func fuller(a, b ranked) bool {
-	if a.load != b.load {
-		return a.load > b.load
-	}
-	return a.id < b.id
-}
-
-// before orders by place on the ring.
-func before(a, b ranked) bool {
-	if a.point != b.point {
-		return a.point < b.point
-	}
-	return a.id < b.id
 }
 
 // point is where a name is on the ring of all numbers.

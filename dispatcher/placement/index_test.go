@@ -19,13 +19,13 @@ func agrees(t *testing.T, f *Fleet) {
 		switch {
 		case p.index != i, ix.members[c.Worker] != c:
 			t.Errorf("%s is not where it should be", c.Worker)
-		case p.tier != tierOf(c), s.seats[p.seat] != seated(c):
+		case p.tier != ix.tierOf(c), s.seats[p.seat] != seated(c):
 			t.Errorf("%s: %+v is in tier %d as %+v", c.Worker, c.WorkerReport, p.tier, s.seats[p.seat])
 		case ix.named[signature(c)] != p.group, !servesAlike(&p.group.one.WorkerReport, &c.WorkerReport):
 			t.Errorf("%s is in a group of another kind", c.Worker)
 		}
 		if s.order != nil {
-			if r, ok := s.order.Get(p.rank); !ok || r.candidate != c || ix.strategy == Pack && r.load != c.load() {
+			if r, ok := s.order.Get(p.rank); !ok || r.candidate != c || ix.strategy == Pack && r.key != keyOf(Pack, c) {
 				t.Errorf("%s has no rank", c.Worker)
 			}
 		}

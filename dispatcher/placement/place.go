@@ -44,6 +44,17 @@ func (n *need) room(c *candidate) int {
 	return c.free()
 }
 
+// refusals is how many workers have refused the session.
+func (n *need) refusals() int {
+	count := 0
+	for _, code := range n.not {
+		if code != "" {
+			count++
+		}
+	}
+	return count
+}
+
 // matches tells whether a worker could ever serve the session.
 func (n *need) matches(c *candidate) bool {
 	for k, v := range n.options.Labels {

@@ -45,7 +45,7 @@ func (ch *choice) merit(strategy string) string {
 		return "the only one without a session"
 	case ch.fit == 1:
 		return load + ", the only one with room"
-	case strategy == Pack:
+	case strategy == Pack && ch.over == nil:
 		return fmt.Sprintf("%s, the fullest of %d with room", load, ch.fit)
 	case strategy == Hash:
 		return fmt.Sprintf("%s, ranks highest for this session of %d with room", load, ch.fit)
