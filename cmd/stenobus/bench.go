@@ -14,7 +14,14 @@ import (
 	"stenobus/cmd/stenobus/internal/busserver"
 )
 
+// benchCmd measures. Without a subcommand it measures the path.
 type benchCmd struct {
+	Run   benchRunCmd   `cmd:"" default:"withargs" help:"Measure what the whole path costs beside a bare pipe."`
+	Place benchPlaceCmd `cmd:"" help:"Place sessions on a simulated fleet of thousands of workers, with the real placement code."`
+}
+
+// benchRunCmd measures the path.
+type benchRunCmd struct {
 	Sessions   int           `help:"Sessions at once." default:"100"`
 	Sources    int           `help:"Speakers of each session." default:"1"`
 	Rate       float64       `help:"Frames a second of each speaker." default:"50" placeholder:"HZ"`
@@ -28,7 +35,7 @@ type benchCmd struct {
 	Runs       int           `help:"Measure so often and print the medians." default:"1"`
 }
 
-func (*benchCmd) Help() string {
+func (*benchRunCmd) Help() string {
 	return `It starts two deployments of this program on loopback, one after the other, and puts the same load on both: "stenobus up --engine tally", which is the whole path, and the bare pipe, the least that any such path must do (read a WebSocket message, publish it on core NATS once, count it in one subscriber). Only ratios of one run say something: machines differ.
 
 Clients send by the clock, however the server fares, and latencies count from the time at which something was due. Clients and server share this machine: a load that keeps it busy measures little else. Every frame must be covered by exactly one final, with the bytes that were sent, or the exit code is 1.
@@ -43,7 +50,7 @@ Examples:
 }
 
 // Validate is called by the parser.
-func (c *benchCmd) Validate() error {
+func (c *benchRunCmd) Validate() error {
 	for _, n := range []struct {
 		flag string
 		ok   bool
@@ -65,7 +72,7 @@ func (c *benchCmd) Validate() error {
 	return nil
 }
 
-func (c *benchCmd) Run(p *program) error {
+func (c *benchRunCmd) Run(p *program) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -88,7 +95,7 @@ func (c *benchCmd) Run(p *program) error {
 }
 
 // upArgs give "up" room for the load and leave the rest at its defaults.
-func (c *benchCmd) upArgs() []string {
+func (c *benchRunCmd) upArgs() []string {
 	args := []string{
 		"up", "--engine", "tally", "--log-level", "warn", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
 		"--worker-slots", strconv.Itoa(max(c.Sessions, 100)),
@@ -102,7 +109,7 @@ func (c *benchCmd) upArgs() []string {
 	return args
 }
 
-func (c *benchCmd) print(w io.Writer, r bench.Result) error {
+func (c *benchRunCmd) print(w io.Writer, r bench.Result) error {
 	if !c.JSON {
 		return r.Table(w)
 	}

@@ -25,7 +25,7 @@ type cli struct {
 	Keys       keysCmd       `cmd:"" help:"Make, list and remove the API keys of a gateway's clients."`
 	Send       sendCmd       `cmd:"" help:"Send audio files to a gateway and print what was said."`
 	Demo       demoCmd       `cmd:"" help:"Show it all at work on the shipped speech samples."`
-	Bench      benchCmd      `cmd:"" help:"Measure what the whole path costs beside a bare pipe."`
+	Bench      benchCmd      `cmd:"" help:"Measure what it costs beside a bare pipe, and how sessions are placed."`
 	Lab        labCmd        `cmd:"" help:"Break a deployment under load and prove that nothing was lost."`
 	BenchPipe  benchPipeCmd  `cmd:"" hidden:"" help:"The bare pipe that bench measures by."`
 	Explain    explainCmd    `cmd:"" help:"Tell a session's story: its workers, why it moved, what was refused."`
