@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"stenobus/dispatcher/placement"
 	"stenobus/subjects"
 	"stenobus/subjects/ask"
 )
@@ -14,7 +15,6 @@ const (
 	claimWait   = 1800 * time.Millisecond // of a whole claim: gateways ask again after 2 s
 	cleanupWait = time.Second             // of removing what a refused claim left
 	staleWait   = 20 * time.Millisecond   // until a record is read again that was stale
-	maxTries    = 16                      // workers asked for one claim, those that refuse at once included
 	maxLives    = 3                       // lives begun by one claim because the one before had ended
 )
 
@@ -22,17 +22,13 @@ const (
 type claim struct {
 	d      *Dispatcher
 	req    subjects.ClaimRequest
-	need   need
+	search *placement.Search
 	reason string // told to the worker; empty: the record's
 
-	attached bool              // the record has this claim's attach
-	begun    bool              // this claim began the life
-	promised subjects.WorkerID // whose slot is reserved in the fleet's view; empty: none
-	why      string            // how it was chosen
-	left     *held             // the ownership that a move leaves
-	ending   *subjects.Error   // a worker said that it is still ending the session
-	tries    int               // workers that did not take it
-	silent   int               // of these, those that were waited for
+	attached bool            // the record has this claim's attach
+	begun    bool            // this claim began the life
+	left     *held           // the ownership that a move leaves
+	ending   *subjects.Error // a worker said that it is still ending the session
 	lives    int
 	began    time.Time // when the request came
 }
@@ -42,9 +38,9 @@ type claim struct {
 // is read may be stale, and only writes decide. Each write can be told from the
 // record, so after a lost answer the next round goes on from there.
 func (d *Dispatcher) grant(ctx context.Context, req subjects.ClaimRequest) (held, error) {
-	c := &claim{d: d, req: req, began: time.Now(), need: need{
-		session: req.Session, options: req.Options, not: map[subjects.WorkerID]string{},
-	}}
+	c := &claim{d: d, req: req, began: time.Now(), search: d.fleet.Search(req.Session, req.Options, placement.Patience{
+		Wait: d.cfg.AssignWait, Whole: claimWait, Tries: d.cfg.AssignTries,
+	})}
 	var h held
 	err := retry(ctx, func() (err error) {
 		h, err = c.round(ctx)
@@ -98,7 +94,7 @@ func (c *claim) begin(ctx context.Context, was held) (held, error) {
 	if c.lives++; c.lives > maxLives {
 		return held{}, subjects.Errorf(subjects.CodeInternal, "%d lives of the session ended at once", maxLives)
 	}
-	w, ok := c.reserve()
+	w, ok := c.search.Reserve()
 	if !ok {
 		if was.there { // of a life that is over
 			c.remove(ctx, was)
@@ -183,7 +179,7 @@ func (c *claim) move(ctx context.Context, was held) (held, error) {
 		rec = c.restored(was)
 	}
 	rec.Stamp = subjects.Stamp{Life: asked.Life, Epoch: max(rec.Epoch, asked.Epoch), Attach: asked.Attach}
-	w, ok := c.replacement(rec)
+	w, ok := c.search.Replace(rec.Worker, rec.Since, c.req.Reason)
 	if !ok {
 		return held{}, c.refusal()
 	}
@@ -198,62 +194,24 @@ func (c *claim) move(ctx context.Context, was held) (held, error) {
 	return h, err
 }
 
-// replacement reserves a worker other than the one that a move leaves. That one is a
-// last resort, unless it said itself that it goes away or nothing answers there.
-func (c *claim) replacement(rec subjects.Record) (subjects.WorkerID, bool) {
-	if rec.Worker == "" {
-		return c.reserve()
-	}
-	c.need.not[rec.Worker] = ""
-	if w, ok := c.reserve(); ok {
-		return w, true
-	}
-	switch c.req.Reason {
-	case subjects.MoveEngine, subjects.MoveSilent:
-	case subjects.MoveGone: // it may be back, under its old name
-		if !c.d.fleet.reborn(rec.Worker, rec.Since) {
-			return "", false
-		}
-	default:
-		return "", false
-	}
-	delete(c.need.not, rec.Worker)
-	w, ok := c.reserve()
-	c.need.not[rec.Worker] = ""
-	return w, ok
-}
-
 // own writes a worker into the record. The slot promised to it is taken back where the
 // write fails.
 func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjects.WorkerID, reason string) (held, error) {
-	rec.Worker, rec.Reason, rec.Why = w, reason, c.why
+	rec.Worker, rec.Reason, rec.Why = w, reason, c.search.Why()
 	rec.Nonce, rec.Gateway, rec.Probe = c.req.Nonce, c.req.Gateway, c.req.Probe
 	rec.Since = now()
 	h, err := c.d.store.write(ctx, was, rec)
 	if err != nil {
-		c.unreserve()
+		c.search.Unreserve()
 	}
 	return h, err
-}
-
-func (c *claim) reserve() (subjects.WorkerID, bool) {
-	w, why, ok := c.d.fleet.reserve(c.d.cfg.Strategy, &c.need)
-	c.promised, c.why = w, why
-	return w, ok
-}
-
-func (c *claim) unreserve() {
-	if c.promised != "" {
-		c.d.fleet.unreserve(c.promised)
-		c.promised = ""
-	}
 }
 
 // settle asks the record's worker to take the session, and others if it does not.
 func (c *claim) settle(ctx context.Context, h held) (held, error) {
 	for {
 		refused, err := c.offer(ctx, h)
-		c.unreserve()
+		c.search.Unreserve()
 		if err != nil {
 			if c.first(h) && !c.alone() { // the worker may have taken it all the same
 				c.takeBack(ctx, h)
@@ -307,21 +265,16 @@ func (c *claim) overtaken(ctx context.Context, h held, refused *subjects.Error) 
 
 // next passes the session on to another worker, in a new epoch.
 func (c *claim) next(ctx context.Context, h held, refused *subjects.Error) (held, error) {
-	c.need.not[h.Worker] = refused.Code
-	c.tries++
 	silent := refused.Code == subjects.MoveSilent
-	switch {
-	case silent:
-		c.silent++
-	case refused.Code == subjects.CodeEnding:
+	if refused.Code == subjects.CodeEnding {
 		c.ending = refused
 	}
 	deadline, _ := ctx.Deadline()
-	if c.tries >= maxTries || c.silent >= c.d.cfg.AssignTries || time.Until(deadline) < min(c.d.cfg.AssignWait, claimWait/4) {
+	if !c.search.Refused(h.Worker, refused.Code, time.Until(deadline)) {
 		c.giveUp(ctx, h)
 		return held{}, c.refusal()
 	}
-	w, ok := c.reserve()
+	w, ok := c.search.Reserve()
 	if !ok {
 		c.giveUp(ctx, h)
 		return held{}, c.refusal()
@@ -355,9 +308,7 @@ func (c *claim) refusal() *subjects.Error {
 	if c.ending != nil {
 		return c.ending
 	}
-	e := subjects.Errorf(subjects.CodeNoWorker, "%s", c.d.fleet.why(&c.need))
-	e.RetryAfterMS = 250 + rand.Int64N(750)
-	return e
+	return c.search.Refusal()
 }
 
 // confirm notes that the session is granted, where another dispatcher may be at work on the

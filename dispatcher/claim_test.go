@@ -147,7 +147,7 @@ func TestEndingIsPassedOn(t *testing.T) {
 	r.worker("w2", 5)
 	r.sees(2, d)
 	w.set(func(p *peer) { p.says = &subjects.Error{Code: subjects.CodeEnding, RetryAfterMS: 50} })
-	d.fleet.silent("w2", time.Now()) // so that w1 is asked
+	d.fleet.Silent("w2", time.Now()) // so that w1 is asked
 
 	refused := r.claim(open("s", "n1"))
 	r.refused(refused.Error, subjects.CodeEnding)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"stenobus/dispatcher/placement"
 	"stenobus/subjects"
 )
 
@@ -27,15 +28,13 @@ type Config struct {
 	RecordExpiry time.Duration // a session's record that is not renewed for so long is gone; 0: 2 min
 }
 
-// Strategies of placement.
+// Strategies of placement: see package placement.
 const (
-	StrategySpread    = "spread"    // two random candidates, the one with the lower load
-	StrategyPack      = "pack"      // the fullest that still has room
-	StrategyHash      = "hash"      // the same worker for the same session id, while it lives and has room
-	StrategyDedicated = "dedicated" // only a worker without any session
+	StrategySpread    = placement.Spread
+	StrategyPack      = placement.Pack
+	StrategyHash      = placement.Hash
+	StrategyDedicated = placement.Dedicated
 )
-
-var strategies = []string{StrategySpread, StrategyPack, StrategyHash, StrategyDedicated}
 
 // minExpiry is the shortest expiry of a key that the server knows.
 const minExpiry = time.Second
@@ -57,11 +56,11 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate() error {
 	var errs []error
-	if !slices.Contains(strategies, c.Strategy) {
-		errs = append(errs, fmt.Errorf("dispatcher Strategy is %q, allowed are %s", c.Strategy, strings.Join(strategies, ", ")))
+	if all := placement.Strategies(); !slices.Contains(all, c.Strategy) {
+		errs = append(errs, fmt.Errorf("dispatcher Strategy is %q, allowed are %s", c.Strategy, strings.Join(all, ", ")))
 	}
-	if c.AssignTries < 1 || c.AssignTries > maxTries {
-		errs = append(errs, fmt.Errorf("dispatcher AssignTries is %d, allowed are 1 to %d", c.AssignTries, maxTries))
+	if c.AssignTries < 1 || c.AssignTries > placement.MaxTries {
+		errs = append(errs, fmt.Errorf("dispatcher AssignTries is %d, allowed are 1 to %d", c.AssignTries, placement.MaxTries))
 	}
 	for _, d := range []struct {
 		name     string

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"golang.org/x/time/rate"
 
+	"stenobus/dispatcher/placement"
 	"stenobus/subjects"
 )
 
@@ -43,7 +44,7 @@ type Dispatcher struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics metrics
-	fleet   *fleet
+	fleet   *placement.Fleet
 	waiting *demand
 	store   *store            // set by Run before the first claim
 	results *subjects.Results // likewise
@@ -64,7 +65,7 @@ func New(nc *nats.Conn, cfg Config) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("dispatcher", cfg.Name),
-		fleet: newFleet(), waiting: newDemand(),
+		fleet: placement.New(cfg.Strategy, nil), waiting: newDemand(),
 	}
 	if d.metrics, err = newMetrics(cfg.Metrics, d); err != nil {
 		return nil, err
@@ -98,7 +99,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer stopWatching()
 	defer d.desk.close()
 	select {
-	case <-d.fleet.first:
+	case <-d.fleet.First():
 	case <-ctx.Done():
 		return nil
 	case <-time.After(firstList): // it may as well be read later: claims are told that no worker is known
@@ -135,7 +136,7 @@ func (d *Dispatcher) Ready(context.Context) error {
 		return errors.New("dispatcher is not running")
 	case !d.nc.IsConnected():
 		return errors.New("dispatcher is not connected to the bus")
-	case !d.fleet.isFed():
+	case !d.fleet.Fed():
 		return errors.New("dispatcher has not read the list of workers")
 	}
 	return nil
@@ -157,10 +158,10 @@ type Stats struct {
 
 // Stats may be called at any time.
 func (d *Dispatcher) Stats() Stats {
-	n := d.fleet.census()
+	n := d.fleet.Census()
 	return Stats{
-		Dispatcher: d.cfg.Name, Strategy: d.cfg.Strategy, Workers: n.known, Ready: n.ready, Full: n.full,
-		Draining: n.draining, Suspect: n.suspect, FreeSlots: n.free,
+		Dispatcher: d.cfg.Name, Strategy: d.cfg.Strategy, Workers: n.Known, Ready: n.Ready, Full: n.Full,
+		Draining: n.Draining, Suspect: n.Suspect, FreeSlots: n.Free,
 		Waiting: d.waiting.sweep(time.Now()), Open: int(d.desk.open.Load()),
 	}
 }

@@ -73,64 +73,6 @@ func TestWorkerThatStopsReporting(t *testing.T) {
 	r.sees(0, d)
 }
 
-func TestFleetJudgesByAgeOnlyInCalm(t *testing.T) {
-	t.Parallel()
-	f, now := newFleet(), time.Now()
-	report := subjects.WorkerReport{Worker: "a", Slots: 1, Engines: []subjects.EngineReport{{Name: "tally"}}}
-	const expiry = 10 * time.Second
-	f.put(report, now)
-	f.sweep(now.Add(2*expiry), expiry)
-	if f.size() != 1 {
-		t.Fatal("dropped too early")
-	}
-	f.troubled(now.Add(2 * expiry))
-	f.sweep(now.Add(2*expiry+aftermath-1), expiry)
-	if f.size() != 1 {
-		t.Fatal("dropped by age soon after trouble")
-	}
-	f.sweep(now.Add(2*expiry+aftermath), expiry)
-	if f.size() != 0 {
-		t.Fatal("not dropped in calm")
-	}
-
-	f.put(report, now)
-	f.listing()
-	f.listed(now)
-	if n := f.census(); n.suspect != 1 {
-		t.Errorf("a worker that the list lacks: %+v", n)
-	}
-	f.sweep(now.Add(aftermath), expiry)
-	if n := f.census(); n.ready != 1 {
-		t.Errorf("a suspect after its time: %+v", n)
-	}
-}
-
-func TestFleetTakesAbsurdReports(t *testing.T) {
-	t.Parallel()
-	f, now := newFleet(), time.Now()
-	engines := []subjects.EngineReport{{Name: "tally"}}
-	const huge = int(^uint(0) >> 1)
-	f.put(subjects.WorkerReport{Worker: "a", Slots: huge, Sessions: -huge, Engines: engines}, now)
-	f.put(subjects.WorkerReport{Worker: "b", Slots: huge, Sessions: 0, Engines: engines}, now)
-	f.put(subjects.WorkerReport{Worker: "c", Slots: -1, Sessions: huge, Engines: engines}, now)
-	for range 100 {
-		id, _, ok := f.reserve(StrategySpread, &need{})
-		if !ok || id == "c" {
-			t.Fatalf("reserved %q, %v", id, ok)
-		}
-		f.answered(id, subjects.WorkerReply{Slots: huge, Sessions: huge - 1})
-		f.unreserve(id)
-		f.put(subjects.WorkerReport{Worker: id, Slots: huge, Engines: engines}, now)
-	}
-	f.remove("nobody")
-	for _, id := range []subjects.WorkerID{"a", "c", "b"} {
-		f.remove(id)
-	}
-	if f.size() != 0 {
-		t.Error("workers left")
-	}
-}
-
 // TestReconnect takes a dispatcher's connection away, and then the bucket of workers,
 // which is in memory and does not survive a restart of the server.
 func TestReconnect(t *testing.T) {

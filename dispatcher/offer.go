@@ -42,12 +42,12 @@ func (c *claim) offer(ctx context.Context, h held) (*subjects.Error, error) {
 			c.d.fault("a worker's answer is not readable", err)
 			refused = subjects.Errorf(subjects.CodeInternal, "worker %s: %v", h.Worker, err)
 		} else {
-			c.d.fleet.answered(h.Worker, reply)
+			c.d.fleet.Answered(h.Worker, reply)
 			refused = reply.Error
 		}
 	}
 	if m == nil || err != nil {
-		c.d.fleet.silent(h.Worker, time.Now())
+		c.d.fleet.Silent(h.Worker, time.Now())
 	}
 	c.d.metrics.assigns.WithLabelValues(result(refused)).Inc()
 	return refused, nil

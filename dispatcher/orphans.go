@@ -41,7 +41,7 @@ func (d *Dispatcher) seekOrphans(ctx context.Context, kv jetstream.KeyValue) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-d.fleet.first:
+	case <-d.fleet.First():
 	}
 	found := map[subjects.SessionID]orphan{}
 	tick := time.NewTicker(watchTick)
@@ -52,7 +52,7 @@ func (d *Dispatcher) seekOrphans(ctx context.Context, kv jetstream.KeyValue) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.fleet.left:
+		case <-d.fleet.Left():
 			if list.IsZero() {
 				list = time.Now().Add(rand.N(time.Second)) // not all dispatchers at once
 				if least := last.Add(orphanList); list.Before(least) {
@@ -100,7 +100,7 @@ func (d *Dispatcher) listOrphans(ctx context.Context, kv jetstream.KeyValue, fou
 				return nil
 			}
 			rec, err := subjects.DecodeDoc[subjects.Record]("session record", e.Value())
-			if err != nil || len(found) >= maxOrphans || d.fleet.has(rec.Worker, rec.Since) {
+			if err != nil || len(found) >= maxOrphans || d.fleet.Has(rec.Worker, rec.Since) {
 				continue
 			}
 			if found[rec.Session].rev != e.Revision() {
@@ -118,7 +118,7 @@ func (d *Dispatcher) judgeOrphans(ctx context.Context, found map[subjects.Sessio
 		if now.Before(o.due) || ctx.Err() != nil {
 			continue
 		}
-		if d.fleet.calm(now) {
+		if d.fleet.Calm(now) {
 			if gateways == nil {
 				gateways = d.gatewaysAlive(ctx)
 			}
@@ -141,11 +141,11 @@ func (d *Dispatcher) judge(ctx context.Context, id subjects.SessionID, o orphan,
 	case err != nil:
 		d.fault("a session without a worker could not be judged", err)
 		return true
-	case !h.there || h.rev != o.rev, d.fleet.has(h.Worker, h.Since):
+	case !h.there || h.rev != o.rev, d.fleet.Has(h.Worker, h.Since):
 		return false
 	case gateways[h.Gateway]: // it asks for a worker itself
 		return true
-	case d.answers(ctx, h.Worker) && !d.fleet.reborn(h.Worker, h.Since): // it lives, and only its report is lost
+	case d.answers(ctx, h.Worker) && !d.fleet.Reborn(h.Worker, h.Since): // it lives, and only its report is lost
 		return true
 	}
 	h, err = d.grant(ctx, subjects.ClaimRequest{

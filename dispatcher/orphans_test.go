@@ -138,37 +138,6 @@ func TestOrphanIsNoOrphan(t *testing.T) {
 	}
 }
 
-// Nobody is judged soon after the bus had trouble, and no list of records is needed to
-// know that a worker still may have its session.
-func TestFleetHas(t *testing.T) {
-	t.Parallel()
-	f := newFleet()
-	now := time.Now().UTC()
-	at := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339Nano) }
-	f.put(subjects.WorkerReport{Worker: "w", Since: now.Format(time.RFC3339)}, now)
-	for _, tt := range []struct {
-		worker subjects.WorkerID
-		since  string
-		want   bool
-	}{
-		{"w", at(time.Hour), true},
-		{"w", at(0), true},
-		{"w", at(-time.Hour), false},
-		{"w", "", true}, // a record that was brought back does not say
-		{"other", at(time.Hour), false},
-	} {
-		if got := f.has(tt.worker, tt.since); got != tt.want {
-			t.Errorf("%s since %q: got %v", tt.worker, tt.since, got)
-		}
-	}
-	f.listed(now)
-	f.troubled(now)
-	f.listed(now)
-	if f.calm(now.Add(aftermath-time.Second)) || !f.calm(now.Add(aftermath)) {
-		t.Error("calm is not 15 s after trouble")
-	}
-}
-
 func TestRecordOutlivesItsGrace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, subjects.BusConfig{})

@@ -62,7 +62,7 @@ func (d *Dispatcher) watchOnce(ctx context.Context, kv jetstream.KeyValue, statu
 	if !bound.Stop() {
 		return fmt.Errorf("watch was not there within %v", watchOpen)
 	}
-	d.fleet.listing()
+	d.fleet.Listing()
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
 	heard := time.Now()
@@ -74,7 +74,7 @@ func (d *Dispatcher) watchOnce(ctx context.Context, kv jetstream.KeyValue, statu
 			if !ok {
 				return nats.ErrConnectionClosed
 			}
-			d.fleet.troubled(time.Now())
+			d.fleet.Troubled(time.Now())
 			if s == nats.CONNECTED {
 				return nil
 			}
@@ -85,9 +85,9 @@ func (d *Dispatcher) watchOnce(ctx context.Context, kv jetstream.KeyValue, statu
 			heard = time.Now()
 			d.reported(e, heard)
 		case now := <-tick.C:
-			d.fleet.sweep(now, expiry)
+			d.fleet.Sweep(now, expiry)
 			d.waiting.sweep(now)
-			if d.fleet.size() > 0 && now.Sub(heard) > expiry {
+			if d.fleet.Size() > 0 && now.Sub(heard) > expiry {
 				return nil // every worker reports several times in this time: the watcher may be blind
 			}
 		}
@@ -125,7 +125,7 @@ func closeWatch(w jetstream.KeyWatcher) {
 // reported takes one update of the workers bucket; nil ends the list.
 func (d *Dispatcher) reported(e jetstream.KeyValueEntry, now time.Time) {
 	if e == nil {
-		d.fleet.listed(now)
+		d.fleet.Listed(now)
 		return
 	}
 	id, err := subjects.ParseWorkerToken(e.Key())
@@ -134,7 +134,7 @@ func (d *Dispatcher) reported(e jetstream.KeyValueEntry, now time.Time) {
 		return
 	}
 	if e.Operation() != jetstream.KeyValuePut {
-		d.fleet.remove(id)
+		d.fleet.Remove(id)
 		return
 	}
 	r, err := subjects.DecodeDoc[subjects.WorkerReport]("worker report", e.Value())
@@ -147,8 +147,8 @@ func (d *Dispatcher) reported(e jetstream.KeyValueEntry, now time.Time) {
 	}
 	if d.results.Split() != 0 && !r.Follows {
 		d.fault("a worker gets no sessions", fmt.Errorf("%s does not follow the log of an assign, and the results log is split over %d streams", id, d.results.Split()))
-		d.fleet.remove(id)
+		d.fleet.Remove(id)
 		return
 	}
-	d.fleet.put(r, now)
+	d.fleet.Put(r, now)
 }

@@ -17,6 +17,7 @@ type benchCmd struct {
 	Run     benchRunCmd     `cmd:"" default:"withargs" help:"Measure what the whole path costs beside a bare pipe, and how long it takes."`
 	Pipe    benchPipeCmd    `cmd:"" help:"Measure the bare pipe alone."`
 	Results benchResultsCmd `cmd:"" help:"Measure how many results a second one bus stores, and what splitting the results log gives."`
+	Place   benchPlaceCmd   `cmd:"" help:"Place sessions on a simulated fleet of thousands of workers, with the real placement code."`
 	Budgets benchBudgetsCmd `cmd:"" help:"Measure everything that has a budget and print figure and budget side by side."`
 }
 

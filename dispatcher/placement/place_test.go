@@ -1,4 +1,4 @@
-package dispatcher
+package placement
 
 import (
 	"fmt"
@@ -14,6 +14,16 @@ func worker(id string, slots, sessions int, languages ...string) *candidate {
 		Worker: subjects.WorkerID(id), Slots: slots, Sessions: sessions,
 		Engines: []subjects.EngineReport{{Name: "tally", Languages: languages}},
 	}}
+}
+
+// choose chooses among workers as a fleet that knows no others does.
+func choose(strategy string, n *need, all []*candidate, random func(int) int) choice {
+	ix := newIndex(strategy)
+	for _, c := range all {
+		c.place = place{}
+		ix.update(c)
+	}
+	return ix.choose(n, random)
 }
 
 func with(c *candidate, change func(*candidate)) *candidate {
@@ -70,17 +80,17 @@ func TestChoose(t *testing.T) {
 		all      []*candidate
 		want     subjects.WorkerID // empty: nobody
 	}{
-		"nobody":              {StrategySpread, nil, ""},
-		"all full":            {StrategySpread, []*candidate{worker("a", 1, 1)}, ""},
-		"the only one":        {StrategySpread, []*candidate{worker("a", 1, 1), worker("b", 1, 0)}, "b"},
-		"trusted first":       {StrategySpread, []*candidate{with(worker("a", 9, 0), suspect), worker("b", 9, 8)}, "b"},
-		"suspect at last":     {StrategySpread, []*candidate{with(worker("a", 9, 0), suspect), worker("b", 9, 9)}, "a"},
-		"fullest":             {StrategyPack, []*candidate{worker("a", 4, 1), worker("b", 4, 3), worker("c", 4, 4)}, "b"},
-		"fullest by share":    {StrategyPack, []*candidate{worker("a", 100, 50), worker("b", 4, 3)}, "b"},
-		"ties by id":          {StrategyPack, []*candidate{worker("b", 4, 1), worker("a", 8, 2)}, "a"},
-		"fullest but suspect": {StrategyPack, []*candidate{worker("a", 4, 1), with(worker("b", 4, 3), suspect)}, "a"},
-		"empty":               {StrategyDedicated, []*candidate{worker("a", 4, 1), worker("b", 4, 0)}, "b"},
-		"nobody is empty":     {StrategyDedicated, []*candidate{worker("a", 4, 1)}, ""},
+		"nobody":              {Spread, nil, ""},
+		"all full":            {Spread, []*candidate{worker("a", 1, 1)}, ""},
+		"the only one":        {Spread, []*candidate{worker("a", 1, 1), worker("b", 1, 0)}, "b"},
+		"trusted first":       {Spread, []*candidate{with(worker("a", 9, 0), suspect), worker("b", 9, 8)}, "b"},
+		"suspect at last":     {Spread, []*candidate{with(worker("a", 9, 0), suspect), worker("b", 9, 9)}, "a"},
+		"fullest":             {Pack, []*candidate{worker("a", 4, 1), worker("b", 4, 3), worker("c", 4, 4)}, "b"},
+		"fullest by share":    {Pack, []*candidate{worker("a", 100, 50), worker("b", 4, 3)}, "b"},
+		"ties by id":          {Pack, []*candidate{worker("b", 4, 1), worker("a", 8, 2)}, "a"},
+		"fullest but suspect": {Pack, []*candidate{worker("a", 4, 1), with(worker("b", 4, 3), suspect)}, "a"},
+		"empty":               {Dedicated, []*candidate{worker("a", 4, 1), worker("b", 4, 0)}, "b"},
+		"nobody is empty":     {Dedicated, []*candidate{worker("a", 4, 1)}, ""},
 	} {
 		got := choose(c.strategy, &need{}, c.all, rand.IntN)
 		if got.candidate == nil && c.want != "" || got.candidate != nil && got.Worker != c.want {
@@ -97,7 +107,7 @@ func TestSpreadIsEven(t *testing.T) {
 		all = append(all, worker(fmt.Sprint(i), 20, 0))
 	}
 	for range 1000 { // half of the slots
-		choose(StrategySpread, &need{}, all, random).Sessions++
+		choose(Spread, &need{}, all, random).Sessions++
 	}
 	for _, c := range all {
 		if c.Sessions < 5 || c.Sessions > 15 {
@@ -113,7 +123,7 @@ func TestSpreadFindsTheNeedle(t *testing.T) {
 		all = append(all, worker(fmt.Sprint(i), 1, 1))
 	}
 	all[777].Sessions = 0
-	if got := choose(StrategySpread, &need{}, all, rand.IntN); got.candidate != all[777] {
+	if got := choose(Spread, &need{}, all, rand.IntN); got.candidate != all[777] {
 		t.Errorf("got %+v", got.candidate)
 	}
 }
@@ -125,7 +135,7 @@ func TestHashMovesFew(t *testing.T) {
 		all = append(all, worker(fmt.Sprint("worker-", i), 1000, 0))
 	}
 	of := func(session int, from []*candidate) subjects.WorkerID {
-		return choose(StrategyHash, &need{session: subjects.SessionID(fmt.Sprint("session-", session))}, from, nil).Worker
+		return choose(Hash, &need{session: subjects.SessionID(fmt.Sprint("session-", session))}, from, nil).Worker
 	}
 	count, moved := map[subjects.WorkerID]int{}, 0
 	for s := range 1000 {
@@ -162,13 +172,13 @@ func FuzzChoose(f *testing.F) {
 			trusted = trusted || n.standing(c) == fits && !c.suspect
 		}
 		random := rand.New(rand.NewPCG(seed, 0)).IntN
-		for _, strategy := range strategies {
+		for _, strategy := range Strategies() {
 			if got := choose(strategy, &need{hopeful: true}, all, random); got.candidate != nil && got.Slots <= got.Sessions {
 				t.Errorf("%s: hoped for %+v", strategy, got.candidate)
 			}
 			got := choose(strategy, &n, all, random)
 			if got.candidate == nil {
-				if room && strategy != StrategyDedicated {
+				if room && strategy != Dedicated {
 					t.Errorf("%s: nobody, though there is room", strategy)
 				}
 				continue
@@ -176,34 +186,17 @@ func FuzzChoose(f *testing.F) {
 			if n.standing(got.candidate) != fits || got.free() < 1 {
 				t.Errorf("%s: chose %+v", strategy, got.candidate)
 			}
-			if got.suspect && trusted && strategy != StrategyDedicated {
+			if got.suspect && trusted && strategy != Dedicated {
 				t.Errorf("%s: chose a suspect needlessly", strategy)
 			}
-			if strategy == StrategyDedicated && got.Sessions+got.pending != 0 {
+			if strategy == Dedicated && got.Sessions+got.pending != 0 {
 				t.Errorf("dedicated: chose %+v", got.candidate)
 			}
-			if strategy == StrategyPack || strategy == StrategyHash {
+			if strategy == Pack || strategy == Hash {
 				if again := choose(strategy, &n, all, random); again.candidate != got.candidate {
 					t.Errorf("%s: chose %s, then %s", strategy, got.Worker, again.Worker)
 				}
 			}
 		}
 	})
-}
-
-func BenchmarkChoose(b *testing.B) {
-	for _, size := range []int{10, 10_000} {
-		for _, strategy := range strategies {
-			b.Run(fmt.Sprintf("%s/%d", strategy, size), func(b *testing.B) {
-				var all []*candidate
-				for i := range size {
-					all = append(all, worker(fmt.Sprint(i), 100, 0))
-				}
-				n := need{session: "s"}
-				for b.Loop() {
-					choose(strategy, &n, all, rand.IntN)
-				}
-			})
-		}
-	}
 }

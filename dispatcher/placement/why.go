@@ -1,4 +1,4 @@
-package dispatcher
+package placement
 
 import (
 	"fmt"
@@ -41,15 +41,15 @@ func (ch *choice) why(strategy string, n *need, known int) string {
 func (ch *choice) merit(strategy string) string {
 	load := fmt.Sprintf("load %d/%d", ch.Sessions+ch.pending, ch.Slots)
 	switch {
-	case ch.fit == 1 && strategy == StrategyDedicated:
+	case ch.fit == 1 && strategy == Dedicated:
 		return "the only one without a session"
 	case ch.fit == 1:
 		return load + ", the only one with room"
-	case strategy == StrategyPack:
+	case strategy == Pack && ch.over == nil:
 		return fmt.Sprintf("%s, the fullest of %d with room", load, ch.fit)
-	case strategy == StrategyHash:
+	case strategy == Hash:
 		return fmt.Sprintf("%s, ranks highest for this session of %d with room", load, ch.fit)
-	case strategy == StrategyDedicated:
+	case strategy == Dedicated:
 		return fmt.Sprintf("one of %d without a session", ch.fit)
 	case ch.over == nil || ch.over.Worker == ch.Worker:
 		return fmt.Sprintf("%s, drawn twice of %d with room", load, ch.fit)
