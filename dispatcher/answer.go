@@ -173,6 +173,9 @@ func checkClaim(req subjects.ClaimRequest) error {
 			return subjects.Errorf(subjects.CodeBadRequest, "claim: field %s has %d bytes, allowed are 1 to %d", f.name, len(f.v), subjects.MaxID)
 		}
 	}
+	if len(req.Cell) > subjects.MaxID {
+		return subjects.Errorf(subjects.CodeBadRequest, "claim: field cell has %d bytes, allowed are 0 to %d", len(req.Cell), subjects.MaxID)
+	}
 	if req.Moves() && (req.Life == 0 || req.Attach == 0) {
 		return subjects.Errorf(subjects.CodeBadRequest, "claim: fields life and attach are %d and %d, with an epoch both must be above 0", req.Life, req.Attach)
 	}

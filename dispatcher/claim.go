@@ -28,6 +28,7 @@ type claim struct {
 	begun    bool              // this claim began the life
 	promised subjects.WorkerID // whose slot is reserved in the fleet's view; empty: none
 	why      string            // how it was chosen
+	spilled  bool              // likewise: it is not in the session's cell
 	left     *held             // the ownership that a move leaves
 	ending   *subjects.Error   // a worker said that it is still ending the session
 	tries    int               // workers that did not take it
@@ -43,6 +44,7 @@ type claim struct {
 func (d *Dispatcher) grant(ctx context.Context, req subjects.ClaimRequest) (held, error) {
 	c := &claim{d: d, req: req, began: time.Now(), need: need{
 		session: req.Session, options: req.Options, not: map[subjects.WorkerID]string{},
+		cell: or(req.Cell, d.cell()), spill: d.cfg.Spill == SpillFull,
 	}}
 	var h held
 	err := retry(ctx, func() (err error) {
@@ -236,9 +238,9 @@ func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjec
 }
 
 func (c *claim) reserve() (subjects.WorkerID, bool) {
-	w, why, ok := c.d.fleet.reserve(c.d.cfg.Strategy, &c.need)
-	c.promised, c.why = w, why
-	return w, ok
+	p, ok := c.d.fleet.reserve(c.d.cfg.Strategy, &c.need)
+	c.promised, c.why, c.spilled = p.worker, p.why, p.spilled
+	return p.worker, ok
 }
 
 func (c *claim) unreserve() {
@@ -261,6 +263,9 @@ func (c *claim) settle(ctx context.Context, h held) (held, error) {
 				return held{}, err
 			}
 			c.leave(h)
+			if c.spilled {
+				c.d.metrics.spilled.Inc()
+			}
 			return h, nil
 		}
 		switch {

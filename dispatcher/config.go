@@ -21,6 +21,9 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: no metrics
 	Bus     subjects.BusConfig    // for streams and buckets that are not there yet
 
+	Cell  string // in which this dispatcher lives; empty: the cluster of its NATS server
+	Spill string // when a session may be placed outside of its cell: full or never; empty: full
+
 	Strategy     string        // how a worker is chosen: spread, pack, hash or dedicated; empty: spread
 	AssignWait   time.Duration // a worker that has not answered for so long is passed over; 0: 500 ms
 	AssignTries  int           // most workers that one claim waits for in vain; 0: 4
@@ -42,6 +45,7 @@ const minExpiry = time.Second
 
 func (c Config) withDefaults() Config {
 	c.Strategy = or(c.Strategy, StrategySpread)
+	c.Spill = or(c.Spill, SpillFull)
 	c.AssignWait = or(c.AssignWait, 500*time.Millisecond)
 	c.AssignTries = or(c.AssignTries, 4)
 	c.RecordExpiry = or(c.RecordExpiry, 2*time.Minute)
@@ -59,6 +63,9 @@ func (c Config) validate() error {
 	var errs []error
 	if !slices.Contains(strategies, c.Strategy) {
 		errs = append(errs, fmt.Errorf("dispatcher Strategy is %q, allowed are %s", c.Strategy, strings.Join(strategies, ", ")))
+	}
+	if c.Spill != SpillFull && c.Spill != SpillNever {
+		errs = append(errs, fmt.Errorf("dispatcher Spill is %q, allowed are %s, %s", c.Spill, SpillFull, SpillNever))
 	}
 	if c.AssignTries < 1 || c.AssignTries > maxTries {
 		errs = append(errs, fmt.Errorf("dispatcher AssignTries is %d, allowed are 1 to %d", c.AssignTries, maxTries))

@@ -121,6 +121,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return nil
 }
 
+// cell is where this dispatcher lives.
+func (d *Dispatcher) cell() string { return subjects.Cell(d.nc, d.cfg.Cell) }
+
 // ensureOnce makes what the bus may have lost.
 func (d *Dispatcher) ensureOnce(ctx context.Context) (*subjects.Bus, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -144,6 +147,7 @@ func (d *Dispatcher) Ready(context.Context) error {
 // Stats is a dispatcher's state at a moment, as it sees the fleet.
 type Stats struct {
 	Dispatcher string `json:"dispatcher"`
+	Cell       string `json:"cell,omitempty"`
 	Strategy   string `json:"strategy"`
 	Workers    int    `json:"workers"`    // known
 	Ready      int    `json:"ready"`      // of these, with room
@@ -159,7 +163,7 @@ type Stats struct {
 func (d *Dispatcher) Stats() Stats {
 	n := d.fleet.census()
 	return Stats{
-		Dispatcher: d.cfg.Name, Strategy: d.cfg.Strategy, Workers: n.known, Ready: n.ready, Full: n.full,
+		Dispatcher: d.cfg.Name, Cell: d.cell(), Strategy: d.cfg.Strategy, Workers: n.known, Ready: n.ready, Full: n.full,
 		Draining: n.draining, Suspect: n.suspect, FreeSlots: n.free,
 		Waiting: d.waiting.sweep(time.Now()), Open: int(d.desk.open.Load()),
 	}

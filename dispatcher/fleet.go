@@ -3,7 +3,6 @@ package dispatcher
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -142,24 +141,23 @@ func (f *fleet) sweep(now time.Time, expiry time.Duration) {
 }
 
 // reserve chooses a worker, says why, and promises it a slot, until unreserve is called.
-func (f *fleet) reserve(strategy string, n *need) (w subjects.WorkerID, why string, ok bool) {
+func (f *fleet) reserve(strategy string, n *need) (promise, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := choose(strategy, n, f.all, rand.IntN)
-	if c.candidate == nil && strategy != StrategyDedicated {
-		// A promise may come to nothing, or be counted twice while answers overtake each
-		// other: before a session is refused the worker itself says whether it is full.
-		hopeful := *n
-		hopeful.hopeful = true
-		n = &hopeful
-		c = choose(strategy, n, f.all, rand.IntN)
-	}
+	c, by := f.look(strategy, n)
 	if c.candidate == nil {
-		return "", "", false
+		return promise{}, false
 	}
-	why = c.why(strategy, n, len(f.all))
+	why := c.why(strategy, by, len(f.all))
 	c.pending++
-	return c.Worker, why, true
+	return promise{c.Worker, why, c.spilled(by)}, true
+}
+
+// promise is a worker, and how it was chosen.
+type promise struct {
+	worker  subjects.WorkerID
+	why     string
+	spilled bool // it is in another cell
 }
 
 // unreserve takes a promise back.
@@ -276,6 +274,9 @@ func (f *fleet) why(n *need) string {
 		return "no worker is known"
 	}
 	text := fmt.Sprintf("no worker has room: %d known, %d full, %d draining, %d tried in vain", len(f.all), by[full]+by[fits], by[draining], by[tried])
+	if away := by[elsewhere]; away > 0 {
+		text += fmt.Sprintf(", %d in other cells than %s, which it may not leave", away, shown(n.cell))
+	}
 	if other := by[unfit]; other > 0 {
 		names := slices.Sorted(maps.Keys(engines))
 		if len(names) > 8 {

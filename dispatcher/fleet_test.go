@@ -114,7 +114,8 @@ func TestFleetTakesAbsurdReports(t *testing.T) {
 	f.put(subjects.WorkerReport{Worker: "b", Slots: huge, Sessions: 0, Engines: engines}, now)
 	f.put(subjects.WorkerReport{Worker: "c", Slots: -1, Sessions: huge, Engines: engines}, now)
 	for range 100 {
-		id, _, ok := f.reserve(StrategySpread, &need{})
+		p, ok := f.reserve(StrategySpread, &need{})
+		id := p.worker
 		if !ok || id == "c" {
 			t.Fatalf("reserved %q, %v", id, ok)
 		}

@@ -16,6 +16,7 @@ var ErrIncompatible = errors.New("incompatible stream or bucket")
 
 // BusConfig sizes the streams and buckets. The zero value works.
 type BusConfig struct {
+	Cluster         string        // of NATS servers that keeps the streams; empty: the one to which the process that makes them is connected, or another that can
 	Replicas        int           // of each stream; 0: 1. Three survive the loss of a server
 	ResultsAge      time.Duration // how long results are kept; 0: 24 h
 	ResultsBytes    int64         // most bytes of results; 0: 1 GiB. A full store refuses, it never discards
@@ -52,6 +53,14 @@ func (c BusConfig) withDefaults() BusConfig {
 		c.AudioBytes = 1 << 30
 	}
 	return c
+}
+
+// placement is where streams are made that are not there yet.
+func (c BusConfig) placement() *jetstream.Placement {
+	if c.Cluster == "" {
+		return nil
+	}
+	return &jetstream.Placement{Cluster: c.Cluster}
 }
 
 // Bus is a server made ready: handles to what Ensure created or checked.
@@ -116,6 +125,7 @@ func resultsConfig(cfg BusConfig) jetstream.StreamConfig {
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Replicas:    cfg.Replicas,
+		Placement:   cfg.placement(),
 		MaxAge:      cfg.ResultsAge,
 		MaxBytes:    cfg.ResultsBytes,
 		// A full store that discarded old messages would eat other sessions' data.
@@ -139,6 +149,7 @@ func audioConfig(cfg BusConfig) jetstream.StreamConfig {
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Replicas:    cfg.Replicas,
+		Placement:   cfg.placement(),
 		MaxAge:      cfg.AudioAge,
 		MaxBytes:    cfg.AudioBytes,
 		Discard:     jetstream.DiscardNew, // or one session's flood would eat the others' last words
@@ -153,6 +164,7 @@ func sessionsConfig(cfg BusConfig) jetstream.KeyValueConfig {
 		History:        1,
 		Storage:        jetstream.FileStorage,
 		Replicas:       cfg.Replicas,
+		Placement:      cfg.placement(),
 		LimitMarkerTTL: cfg.TombstoneExpiry,
 	}
 }
@@ -164,6 +176,7 @@ func workersConfig(cfg BusConfig) jetstream.KeyValueConfig {
 		History:        1,
 		Storage:        jetstream.MemoryStorage,
 		Replicas:       cfg.Replicas,
+		Placement:      cfg.placement(),
 		TTL:            cfg.WorkerExpiry,
 		LimitMarkerTTL: cfg.TombstoneExpiry,
 	}

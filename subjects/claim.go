@@ -32,6 +32,8 @@ type ClaimRequest struct {
 	Fresh   bool      `json:"fresh,omitempty"` // of a move: the gateway has numbered nothing yet; an attach never has
 	Options Options   `json:"options"`
 
+	Cell string `json:"cell,omitempty"` // of the gateway, where the session is to be placed; empty: the dispatcher's
+
 	Resume        bool   `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
 	After         uint64 `json:"after,omitempty"`         // of Resume: the client has the results up to here; 0: none of them
 	Shown         bool   `json:"shown,omitempty"`         // the client showed the token of Options; otherwise it is new
@@ -178,8 +180,9 @@ type WorkerReport struct {
 	Worker   WorkerID          `json:"worker"`
 	Engines  []EngineReport    `json:"engines"`
 	Labels   map[string]string `json:"labels,omitempty"`
-	Slots    int               `json:"slots"`    // sessions it may hold
-	Sessions int               `json:"sessions"` // sessions it holds
+	Cell     string            `json:"cell,omitempty"` // in which it lives; absent: in every one
+	Slots    int               `json:"slots"`          // sessions it may hold
+	Sessions int               `json:"sessions"`       // sessions it holds
 	Draining bool              `json:"draining,omitempty"`
 	Version  string            `json:"version"` // of the program
 	Since    string            `json:"since"`   // start of the worker, RFC 3339
