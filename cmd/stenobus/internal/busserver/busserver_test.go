@@ -95,6 +95,48 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
+func TestBadCells(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		cfg  busserver.Config
+		want string
+	}{
+		"no address":     {busserver.Config{Name: "a", Cell: "east", NoStore: true}, "without an address"},
+		"others only":    {busserver.Config{Name: "a", Gateways: []string{"west=nats://127.0.0.1:1"}, NoStore: true}, "without an address"},
+		"no cell":        {busserver.Config{Name: "a", Gateway: "127.0.0.1:0", NoStore: true}, "without a name"},
+		"no name":        {busserver.Config{Cell: "east", Gateway: "127.0.0.1:0", NoStore: true}, "a name of its own"},
+		"a wrong name":   {busserver.Config{Name: "a", Cell: "the east", Gateway: "127.0.0.1:0", NoStore: true}, `cell "the east"`},
+		"no URL":         {busserver.Config{Name: "a", Cell: "east", Gateway: "127.0.0.1:0", NoStore: true, Gateways: []string{"west"}}, "want NAME=nats://host:port"},
+		"no cell of URL": {busserver.Config{Name: "a", Cell: "east", Gateway: "127.0.0.1:0", NoStore: true, Gateways: []string{"=nats://h:1"}}, "want NAME=nats://host:port"},
+		"a lonely store": {busserver.Config{Name: "a", Cell: "east", Gateway: "127.0.0.1:0"}, "routes to two others"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.cfg.Listen, tc.cfg.Dir = "127.0.0.1:0", t.TempDir()
+			_, err := busserver.Start(t.Context(), tc.cfg)
+			if !errors.Is(err, busserver.ErrConfig) || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("start: %v, want %q in it", err, tc.want)
+			}
+		})
+	}
+}
+
+// A server that keeps no streams touches no directory.
+func TestServerWithoutAStore(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	s := start(t, busserver.Config{
+		Name: "east-1", Listen: "127.0.0.1:0", Dir: dir, NoStore: true, Cell: "east", Gateway: "127.0.0.1:0",
+		Gateways: []string{"store=nats://127.0.0.1:1", "store=nats://127.0.0.1:2", "east=nats://127.0.0.1:3"},
+	})
+	if s.ClusterName() != "east" || s.JetStreamEnabled() || s.Dir != "" {
+		t.Errorf("cluster %q, JetStream %v, directory %q", s.ClusterName(), s.JetStreamEnabled(), s.Dir)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("directory: %v", err)
+	}
+}
+
 func TestMissingConfiguration(t *testing.T) {
 	t.Parallel()
 	_, err := busserver.Start(t.Context(), busserver.Config{File: "nowhere.conf"})
