@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,11 +24,12 @@ type cell struct {
 	*system
 	name    string
 	metrics *prometheus.Registry // of its dispatcher
+	node    *node                // the dispatcher
 	gw      *node
 }
 
 // newCells starts a supercluster with a dispatcher and a gateway in every cell.
-func newCells(t testing.TB, cfg dispatcher.Config, names ...string) (*subjectstest.Supercluster, map[string]*cell) {
+func newCells(t testing.TB, cfg dispatcher.Config, gw gateway.Config, names ...string) (*subjectstest.Supercluster, map[string]*cell) {
 	t.Helper()
 	sc := subjectstest.NewSupercluster(t, names...)
 	cells := map[string]*cell{}
@@ -38,8 +40,9 @@ func newCells(t testing.TB, cfg dispatcher.Config, names ...string) (*subjectste
 		s.bus.Ensure(s.nc, subjects.BusConfig{Replicas: 3})
 		c := &cell{system: s, name: name, metrics: prometheus.NewRegistry()}
 		cfg.Name, cfg.Metrics = "dispatcher-"+name, c.metrics
-		s.dispatcher(cfg)
-		c.gw = s.gateway(gateway.Config{Name: "gateway-" + name})
+		c.node = s.dispatcher(cfg)
+		gw.Name, gw.Bus.Replicas = "gateway-"+name, 3
+		c.gw = s.gateway(gw)
 		cells[name] = c
 	}
 	return sc, cells
@@ -99,7 +102,7 @@ func containsAll(all, some []string) bool {
 func TestSessionsStayInTheirCell(t *testing.T) {
 	t.Parallel()
 	// A worker of a busy machine must not seem to be away.
-	_, cells := newCells(t, dispatcher.Config{AssignWait: 1700 * time.Millisecond}, "east", "west")
+	_, cells := newCells(t, dispatcher.Config{AssignWait: 1700 * time.Millisecond}, gateway.Config{}, "east", "west")
 	const workers, slots, sessions = 2, 8, 12
 	for _, c := range cells {
 		c.fleet(workers, slots)
@@ -157,7 +160,7 @@ func TestSpillOver(t *testing.T) {
 	for spill, elsewhere := range map[string]bool{dispatcher.SpillFull: true, dispatcher.SpillNever: false} {
 		t.Run(spill, func(t *testing.T) {
 			t.Parallel()
-			_, cells := newCells(t, dispatcher.Config{Spill: spill}, "east", "west")
+			_, cells := newCells(t, dispatcher.Config{Spill: spill}, gateway.Config{}, "east", "west")
 			east := cells["east"]
 			east.fleet(1, 1)
 			cells["west"].fleet(1, 5)
@@ -195,6 +198,97 @@ func TestSpillOver(t *testing.T) {
 			second.finish()
 			if elsewhere {
 				first.finish()
+			}
+		})
+	}
+}
+
+// led makes a server of the store the leader of all that a claim and a result write.
+func (c *cell) led(by string) {
+	c.t.Helper()
+	for _, name := range []string{subjects.ResultsStream, "KV_" + subjects.SessionsBucket} {
+		subjectstest.Eventually(c.t, by+" leads "+name, func() bool {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			stream, err := c.js.Stream(ctx, name)
+			if err != nil || stream.CachedInfo().Cluster == nil {
+				return false
+			}
+			if stream.CachedInfo().Cluster.Leader == by {
+				return true
+			}
+			// While there is no leader nobody answers; what it did, the next look tells.
+			_, _ = c.nc.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+name, []byte(`{"placement":{"preferred":"`+by+`"}}`))
+			return false
+		})
+	}
+}
+
+// A cell dies with everything in it, a server of the store too. Its clients come back in
+// the other cell, and sessions that had spilled into it move home; nothing that was on
+// the bus is lost, and who had nothing to do with it notices nothing.
+func TestCellDies(t *testing.T) {
+	t.Parallel()
+	for _, leader := range []string{"store-1", "store-3"} {
+		t.Run("led by "+leader, func(t *testing.T) {
+			t.Parallel()
+			sc, cells := newCells(t, dispatcher.Config{}, logging(15*time.Second), "east", "west")
+			east, west := cells["east"], cells["west"]
+			eastern := east.worker(patientWorker("east-1"))
+			western := worker.Config{ID: "west-1", Slots: 1}
+			west.worker(western)
+			west.sees(101)
+			west.led(leader)
+
+			settled := dial(t, west.gw, named("settled"))
+			settled.start("a")
+			settled.speak("a", 60)
+			settled.until("a final", func() bool { return len(settled.finals) > 0 })
+			spilled := dial(t, west.gw, named("spilled"))
+			spilled.start("a")
+			spilled.speak("a", 120)
+			spilled.until("finals", func() bool { return len(spilled.finals) == 2 })
+			if w := west.record("spilled").Worker; w != "east-1" {
+				t.Fatalf("the session that should spill is on %s", w)
+			}
+			seen := west.onlooker("moved")
+			moved := dial(t, east.gw, named("moved"))
+			moved.start("a")
+			moved.start("b")
+			seen.spoken(moved, 70)
+			moved.until("finals", func() bool { return len(moved.finals) == 2 })
+			cursor := moved.finals[1].Cursor
+			west.worker(worker.Config{ID: "west-2"})
+			west.sees(100 + 98)
+
+			died := time.Now()
+			var dying sync.WaitGroup
+			dying.Go(sc.Store[0].Stop) // it hands its leadership over; killed hard it would not, see TestCellIsKilled
+			dying.Go(sc.Cell("east").Stop)
+			together(east.gw, eastern, east.node)
+			dying.Wait()
+			back := dial(t, west.gw, after("moved", cursor))
+			spilled.speak("a", 60)
+			settled.speak("a", 60)
+			back.start("a")
+			back.speak("a", 60)
+			spilled.until("finals after its worker died", func() bool { return len(spilled.finals) > 2 })
+			t.Logf("a session whose worker died has its next final after %v", time.Since(died).Round(time.Millisecond))
+			back.until("finals in the other cell", func() bool { return len(back.finals) > 0 })
+			t.Logf("a client of the dead cell has its next final after %v", time.Since(died).Round(time.Millisecond))
+			for _, id := range []string{"spilled", "moved"} {
+				if w := west.record(id).Worker; w != "west-2" {
+					t.Errorf("session %s is on %s", id, w)
+				}
+			}
+			spilled.finish()
+			settled.finish()
+			settled.stayed()
+			back.end()
+			back.closed()
+			seen.covered()
+			if e := back.told("ended", ""); e == nil || e.Accepted["a"] != 130 || e.Accepted["b"] != 70 || *e.Unaccounted != 0 {
+				t.Errorf("ended: %+v", e)
 			}
 		})
 	}
