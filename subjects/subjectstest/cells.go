@@ -1,12 +1,18 @@
 package subjectstest
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"stenobus/subjects"
 )
 
 // StoreCluster is the name of the cluster that holds a supercluster's streams.
@@ -65,6 +71,31 @@ func (sc *Supercluster) joined() bool {
 		}
 	}
 	return leads
+}
+
+// Lead makes a server the leader of all that claims and results write.
+func Lead(tb testing.TB, nc *nats.Conn, server string) {
+	tb.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatalf("jetstream: %v", err)
+	}
+	for _, name := range []string{subjects.ResultsStream, "KV_" + subjects.SessionsBucket} {
+		Eventually(tb, server+" leads "+name, func() bool {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			stream, err := js.Stream(ctx, name)
+			if err != nil || stream.CachedInfo().Cluster == nil {
+				return false
+			}
+			if stream.CachedInfo().Cluster.Leader == server {
+				return true
+			}
+			// While there is no leader nobody answers; what it did, the next look tells.
+			_, _ = nc.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+name, []byte(`{"placement":{"preferred":"`+server+`"}}`))
+			return false
+		})
+	}
 }
 
 func gateway(name string, at *net.TCPAddr) server.GatewayOpts {

@@ -1,7 +1,6 @@
 package systemtest
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -203,27 +202,6 @@ func TestSpillOver(t *testing.T) {
 	}
 }
 
-// led makes a server of the store the leader of all that a claim and a result write.
-func (c *cell) led(by string) {
-	c.t.Helper()
-	for _, name := range []string{subjects.ResultsStream, "KV_" + subjects.SessionsBucket} {
-		subjectstest.Eventually(c.t, by+" leads "+name, func() bool {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			stream, err := c.js.Stream(ctx, name)
-			if err != nil || stream.CachedInfo().Cluster == nil {
-				return false
-			}
-			if stream.CachedInfo().Cluster.Leader == by {
-				return true
-			}
-			// While there is no leader nobody answers; what it did, the next look tells.
-			_, _ = c.nc.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+name, []byte(`{"placement":{"preferred":"`+by+`"}}`))
-			return false
-		})
-	}
-}
-
 // A cell dies with everything in it, a server of the store too. Its clients come back in
 // the other cell, and sessions that had spilled into it move home; nothing that was on
 // the bus is lost, and who had nothing to do with it notices nothing.
@@ -238,7 +216,7 @@ func TestCellDies(t *testing.T) {
 			western := worker.Config{ID: "west-1", Slots: 1}
 			west.worker(western)
 			west.sees(101)
-			west.led(leader)
+			subjectstest.Lead(t, west.nc, leader)
 
 			settled := dial(t, west.gw, named("settled"))
 			settled.start("a")
