@@ -6,9 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -118,6 +120,36 @@ func TestBadCells(t *testing.T) {
 				t.Fatalf("start: %v, want %q in it", err, tc.want)
 			}
 		})
+	}
+}
+
+// What the shipped configuration shows of cells is what a server reads.
+func TestShippedCells(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		first string
+		cells []string
+	}{
+		"store": {"# gateway {\n#   name: \"store\"", nil},
+		"east":  {"# server_name: \"east-1\"", []string{"store", "west"}},
+	} {
+		at := strings.Index(busserver.Shipped, tc.first)
+		if at < 0 {
+			t.Fatalf("no %q", tc.first)
+		}
+		text, _, _ := strings.Cut(busserver.Shipped[at:], "\n\n")
+		text = strings.ReplaceAll("\n"+text, "\n# ", "\n")
+		var opts server.Options
+		if err := opts.ProcessConfigString(text); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var cells []string
+		for _, g := range opts.Gateway.Gateways {
+			cells = append(cells, g.Name)
+		}
+		if opts.Gateway.Name != name || opts.Gateway.Port != 7222 || !slices.Equal(cells, tc.cells) {
+			t.Errorf("gateway %q on port %d, others %v", opts.Gateway.Name, opts.Gateway.Port, cells)
+		}
 	}
 }
 
