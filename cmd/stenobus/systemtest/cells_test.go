@@ -36,7 +36,10 @@ func newCells(t testing.TB, cfg dispatcher.Config, gw gateway.Config, names ...s
 		s := &system{t: t, bus: sc.Cell(name), secrets: watchSecrets(t)}
 		s.nc = s.bus.Dial()
 		s.js, _ = jetstream.New(s.nc)
-		s.bus.Ensure(s.nc, subjects.BusConfig{Replicas: 3})
+		// The store may have a leader that has not heard of all its servers yet.
+		if _, err := subjects.Await(s.ctx(), s.js, subjects.BusConfig{Replicas: 3}, func(error) {}); err != nil {
+			t.Fatal(err)
+		}
 		c := &cell{system: s, name: name, metrics: prometheus.NewRegistry()}
 		cfg.Name, cfg.Metrics = "dispatcher-"+name, c.metrics
 		c.node = s.dispatcher(cfg)
