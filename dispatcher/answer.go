@@ -176,6 +176,9 @@ func checkClaim(req subjects.ClaimRequest, split subjects.Split) error {
 	if req.Split.Count() != split.Count() {
 		return subjects.Errorf(subjects.CodeBadRequest, "claim: field split is %d, allowed is %d: --bus-results-streams must be the same for all roles", req.Split.Count(), split.Count())
 	}
+	if len(req.Cell) > subjects.MaxID {
+		return subjects.Errorf(subjects.CodeBadRequest, "claim: field cell has %d bytes, allowed are 0 to %d", len(req.Cell), subjects.MaxID)
+	}
 	if req.Moves() && (req.Life == 0 || req.Attach == 0) {
 		return subjects.Errorf(subjects.CodeBadRequest, "claim: fields life and attach are %d and %d, with an epoch both must be above 0", req.Life, req.Attach)
 	}

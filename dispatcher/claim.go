@@ -40,7 +40,7 @@ type claim struct {
 func (d *Dispatcher) grant(ctx context.Context, req subjects.ClaimRequest) (held, error) {
 	c := &claim{d: d, req: req, began: time.Now(), search: d.fleet.Search(req.Session, req.Options, placement.Patience{
 		Wait: d.cfg.AssignWait, Whole: claimWait, Tries: d.cfg.AssignTries,
-	})}
+	}).From(or(req.Cell, d.cell()), d.cfg.Spill == placement.SpillFull)}
 	var h held
 	err := retry(ctx, func() (err error) {
 		h, err = c.round(ctx)
@@ -223,6 +223,9 @@ func (c *claim) settle(ctx context.Context, h held) (held, error) {
 				return held{}, err
 			}
 			c.leave(h)
+			if c.search.Spilled() {
+				c.d.metrics.spilled.Inc()
+			}
 			return h, nil
 		}
 		switch {

@@ -22,6 +22,9 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: no metrics
 	Bus     subjects.BusConfig    // for streams and buckets that are not there yet
 
+	Cell  string // in which this dispatcher lives; empty: the cluster of its NATS server
+	Spill string // when a session may be placed outside of its cell: full or never; empty: full
+
 	Strategy     string        // how a worker is chosen: spread, pack, hash or dedicated; empty: spread
 	AssignWait   time.Duration // a worker that has not answered for so long is passed over; 0: 500 ms
 	AssignTries  int           // most workers that one claim waits for in vain; 0: 4
@@ -36,11 +39,18 @@ const (
 	StrategyDedicated = placement.Dedicated
 )
 
+// Rules of spilling: see package placement.
+const (
+	SpillFull  = placement.SpillFull
+	SpillNever = placement.SpillNever
+)
+
 // minExpiry is the shortest expiry of a key that the server knows.
 const minExpiry = time.Second
 
 func (c Config) withDefaults() Config {
 	c.Strategy = or(c.Strategy, StrategySpread)
+	c.Spill = or(c.Spill, SpillFull)
 	c.AssignWait = or(c.AssignWait, 500*time.Millisecond)
 	c.AssignTries = or(c.AssignTries, 4)
 	c.RecordExpiry = or(c.RecordExpiry, 2*time.Minute)
@@ -58,6 +68,9 @@ func (c Config) validate() error {
 	var errs []error
 	if all := placement.Strategies(); !slices.Contains(all, c.Strategy) {
 		errs = append(errs, fmt.Errorf("dispatcher Strategy is %q, allowed are %s", c.Strategy, strings.Join(all, ", ")))
+	}
+	if c.Spill != SpillFull && c.Spill != SpillNever {
+		errs = append(errs, fmt.Errorf("dispatcher Spill is %q, allowed are %s, %s", c.Spill, SpillFull, SpillNever))
 	}
 	if c.AssignTries < 1 || c.AssignTries > placement.MaxTries {
 		errs = append(errs, fmt.Errorf("dispatcher AssignTries is %d, allowed are 1 to %d", c.AssignTries, placement.MaxTries))

@@ -122,6 +122,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return nil
 }
 
+// cell is where this dispatcher lives.
+func (d *Dispatcher) cell() string { return subjects.Cell(d.nc, d.cfg.Cell) }
+
 // ensureOnce makes what the bus may have lost.
 func (d *Dispatcher) ensureOnce(ctx context.Context) (*subjects.Bus, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -145,6 +148,7 @@ func (d *Dispatcher) Ready(context.Context) error {
 // Stats is a dispatcher's state at a moment, as it sees the fleet.
 type Stats struct {
 	Dispatcher string `json:"dispatcher"`
+	Cell       string `json:"cell,omitempty"`
 	Strategy   string `json:"strategy"`
 	Workers    int    `json:"workers"`    // known
 	Ready      int    `json:"ready"`      // of these, with room
@@ -160,7 +164,7 @@ type Stats struct {
 func (d *Dispatcher) Stats() Stats {
 	n := d.fleet.Census()
 	return Stats{
-		Dispatcher: d.cfg.Name, Strategy: d.cfg.Strategy, Workers: n.Known, Ready: n.Ready, Full: n.Full,
+		Dispatcher: d.cfg.Name, Cell: d.cell(), Strategy: d.cfg.Strategy, Workers: n.Known, Ready: n.Ready, Full: n.Full,
 		Draining: n.Draining, Suspect: n.Suspect, FreeSlots: n.Free,
 		Waiting: d.waiting.sweep(time.Now()), Open: int(d.desk.open.Load()),
 	}

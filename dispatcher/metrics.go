@@ -22,6 +22,7 @@ type metrics struct {
 	duration  prometheus.Histogram
 	conflicts prometheus.Counter
 	orphans   prometheus.Counter
+	spilled   prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, d *Dispatcher) (metrics, error) {
@@ -52,11 +53,14 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) (metrics, error) {
 			Namespace: namespace, Subsystem: subsystem, Name: "orphans_total", Help: "Sessions placed on a worker because gateway and worker were gone.",
 		}),
 	}
+	m.spilled = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "spilled_total", Help: "Sessions placed on a worker of another cell, because their own had no room.",
+	})
 	if reg == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.claims, m.assigns, m.keeps, m.duration, m.conflicts, m.orphans,
+		m.claims, m.assigns, m.keeps, m.duration, m.conflicts, m.orphans, m.spilled,
 		workers("ready", func(s Stats) int { return s.Ready }),
 		workers("full", func(s Stats) int { return s.Full }),
 		workers("draining", func(s Stats) int { return s.Draining }),

@@ -42,6 +42,7 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 	deadline := time.Now().Add(s.srv.cfg.ClaimWait)
 	var told time.Time
 	for {
+		req.Cell = subjects.Cell(s.srv.nc, s.srv.cfg.Cell)
 		req.Sent = time.Now().UTC().Format(time.RFC3339Nano)
 		if s.absent.Load() && !req.Moves() {
 			req.Came = s.began.UTC().Format(time.RFC3339Nano)

@@ -19,6 +19,7 @@ type Config struct {
 	Metrics prometheus.Registerer // nil: no metrics
 	Bus     subjects.BusConfig    // for streams and buckets that are not there yet
 	Version string                // of the program, told to clients
+	Cell    string                // in which this gateway lives, so that sessions are placed near it; empty: the cluster of its NATS server
 	Engines []string              // engines that clients may choose by name; others' names choose none in particular; nil: pocketsphinx and tally
 
 	AudioLog bool // keep what is sent in a stream too, for when gateway and worker die together

@@ -152,6 +152,7 @@ func (g *Server) Ready(ctx context.Context) error {
 // Stats is a gateway's state at a moment.
 type Stats struct {
 	Gateway  string `json:"gateway"`
+	Cell     string `json:"cell,omitempty"`
 	Active   int    `json:"active"`   // sessions with a client
 	Detached int    `json:"detached"` // sessions that wait for their client
 }
@@ -160,7 +161,7 @@ type Stats struct {
 func (g *Server) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	st := Stats{Gateway: g.cfg.Name}
+	st := Stats{Gateway: g.cfg.Name, Cell: subjects.Cell(g.nc, g.cfg.Cell)}
 	for _, p := range g.sessions {
 		if p.away {
 			st.Detached++

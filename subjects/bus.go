@@ -16,6 +16,7 @@ var ErrIncompatible = errors.New("incompatible stream or bucket")
 
 // BusConfig sizes the streams and buckets. The zero value works.
 type BusConfig struct {
+	Cluster         string        // of NATS servers that keeps the streams; empty: the one to which the process that makes them is connected, or another that can
 	Replicas        int           // of each stream; 0: 1. Three survive the loss of a server
 	Split           Split         // over how many streams the results log is split; 0: 1. What a bus has, it keeps
 	ResultsAge      time.Duration // how long results are kept; 0: 24 h
@@ -53,6 +54,14 @@ func (c BusConfig) withDefaults() BusConfig {
 		c.AudioBytes = 1 << 30
 	}
 	return c
+}
+
+// placement is where streams are made that are not there yet.
+func (c BusConfig) placement() *jetstream.Placement {
+	if c.Cluster == "" {
+		return nil
+	}
+	return &jetstream.Placement{Cluster: c.Cluster}
 }
 
 // Bus is a server made ready: handles to what Ensure created or checked.
@@ -117,6 +126,7 @@ func audioConfig(cfg BusConfig) jetstream.StreamConfig {
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Replicas:    cfg.Replicas,
+		Placement:   cfg.placement(),
 		MaxAge:      cfg.AudioAge,
 		MaxBytes:    cfg.AudioBytes,
 		Discard:     jetstream.DiscardNew, // or one session's flood would eat the others' last words
@@ -131,6 +141,7 @@ func sessionsConfig(cfg BusConfig) jetstream.KeyValueConfig {
 		History:        1,
 		Storage:        jetstream.FileStorage,
 		Replicas:       cfg.Replicas,
+		Placement:      cfg.placement(),
 		LimitMarkerTTL: cfg.TombstoneExpiry,
 	}
 }
@@ -142,6 +153,7 @@ func workersConfig(cfg BusConfig) jetstream.KeyValueConfig {
 		History:        1,
 		Storage:        jetstream.MemoryStorage,
 		Replicas:       cfg.Replicas,
+		Placement:      cfg.placement(),
 		TTL:            cfg.WorkerExpiry,
 		LimitMarkerTTL: cfg.TombstoneExpiry,
 	}

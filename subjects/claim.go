@@ -33,6 +33,8 @@ type ClaimRequest struct {
 	Options Options   `json:"options"`
 	Split   Split     `json:"split,omitempty"` // as the gateway knows the results log; another one than the dispatcher's is refused
 
+	Cell string `json:"cell,omitempty"` // of the gateway, where the session is to be placed; empty: the dispatcher's
+
 	Resume        bool   `json:"resume,omitempty"`        // attach to a life that exists or refuse with ended: begin none
 	After         uint64 `json:"after,omitempty"`         // of Resume: the client has the results up to here; 0: none of them
 	Shown         bool   `json:"shown,omitempty"`         // the client showed the token of Options; otherwise it is new
@@ -188,8 +190,9 @@ type WorkerReport struct {
 	Worker   WorkerID          `json:"worker"`
 	Engines  []EngineReport    `json:"engines"`
 	Labels   map[string]string `json:"labels,omitempty"`
-	Slots    int               `json:"slots"`    // sessions it may hold
-	Sessions int               `json:"sessions"` // sessions it holds
+	Cell     string            `json:"cell,omitempty"` // in which it lives; absent: in every one
+	Slots    int               `json:"slots"`          // sessions it may hold
+	Sessions int               `json:"sessions"`       // sessions it holds
 	Draining bool              `json:"draining,omitempty"`
 	Follows  bool              `json:"follows_log,omitempty"` // it writes where the log of an assign says
 	Version  string            `json:"version"`               // of the program

@@ -113,7 +113,7 @@ func goldens() []golden {
 			}, body[subjects.Ended](subjects.KindEnded)},
 		{"claim", subjects.Claim, nil, subjects.ClaimRequest{
 			V: 1, Session: id, Gateway: "gw1", Probe: probe, Nonce: "5e1c", Reason: subjects.MoveGone, Stamp: stamp, Options: options,
-			Resume: true, After: 57, Shown: true, Authenticated: true, Sent: "2026-11-24T10:00:00.25Z", Insist: true,
+			Cell: "east", Resume: true, After: 57, Shown: true, Authenticated: true, Sent: "2026-11-24T10:00:00.25Z", Insist: true,
 			Came: "2026-11-24T09:59:58Z",
 		}, doc[subjects.ClaimRequest]("claim")},
 		{"claim-reply", subjects.Claim, nil, subjects.ClaimReply{V: 1, Stamp: stamp, Worker: "w1"}, doc[subjects.ClaimReply]("claim reply")},
@@ -136,7 +136,7 @@ func goldens() []golden {
 		}, doc[subjects.Record]("record")},
 		{"worker-report", "$KV." + subjects.WorkersBucket + ".w1", nil, subjects.WorkerReport{
 			V: 1, Worker: "w1", Engines: []subjects.EngineReport{{Name: "pocketsphinx", Languages: []string{"en"}}},
-			Labels: map[string]string{"zone": "eu"}, Slots: 10, Sessions: 4, Draining: true, Version: "0.1.0", Since: "2026-11-24T09:00:00Z",
+			Labels: map[string]string{"zone": "eu"}, Cell: "east", Slots: 10, Sessions: 4, Draining: true, Version: "0.1.0", Since: "2026-11-24T09:00:00Z",
 		}, doc[subjects.WorkerReport]("worker report")},
 	}
 }

@@ -112,6 +112,7 @@ func resultsConfig(cfg BusConfig, part int) jetstream.StreamConfig {
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Replicas:    cfg.Replicas,
+		Placement:   cfg.placement(),
 		MaxAge:      cfg.ResultsAge,
 		MaxBytes:    max(cfg.ResultsBytes/int64(n.Count()), 1),
 		// A full store that discarded old messages would eat other sessions' data.

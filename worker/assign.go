@@ -292,7 +292,7 @@ func (w *Worker) report(ctx context.Context, kv jetstream.KeyValue) {
 func (w *Worker) reportOnce(ctx context.Context, kv jetstream.KeyValue) error {
 	st := w.Stats()
 	r := subjects.WorkerReport{
-		V: subjects.Version, Worker: w.id, Labels: w.cfg.Labels, Slots: st.Slots,
+		V: subjects.Version, Worker: w.id, Labels: w.cfg.Labels, Cell: st.Cell, Slots: st.Slots,
 		Sessions: st.Sessions, Draining: st.Draining, Version: w.cfg.Version,
 		Since: w.since.UTC().Format(time.RFC3339Nano), Follows: w.results.Split() != 0,
 	}

@@ -21,6 +21,7 @@ const (
 	readersAtOnce = 4                // sessions of this worker that read the audio log at once: a stream has few consumers to give
 	readPage      = 64               // messages asked for at a time
 	readPageWait  = 2 * time.Second  // for a page
+	readAskWait   = 2 * time.Second  // for an answer: a stream that elects a leader gives none, and must be asked again
 	readBound     = 30 * time.Second // of one reading, its waiting and its retries included
 	readBytes     = 64 << 20         // most audio of one reading, far above what a gateway's window holds
 	readBack      = 90 * time.Second // how far before a session's last result its oldest uncovered frame may lie
@@ -114,7 +115,9 @@ func (l *audioLog) gather(ctx context.Context, id subjects.SessionID, into *gath
 	if since := into.since; !since.IsZero() {
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	c, err := l.js.CreateConsumer(ctx, subjects.AudioStream, cfg)
+	ask, cancel := context.WithTimeout(ctx, readAskWait)
+	defer cancel()
+	c, err := l.js.CreateConsumer(ask, subjects.AudioStream, cfg)
 	if err != nil {
 		return fmt.Errorf("read the audio log: %w", err)
 	}
@@ -142,6 +145,8 @@ func (l *audioLog) gather(ctx context.Context, id subjects.SessionID, into *gath
 
 // shortPage tells a log whose oldest messages have aged out meanwhile from one that is slow.
 func (l *audioLog) shortPage(ctx context.Context, c jetstream.Consumer) error {
+	ctx, cancel := context.WithTimeout(ctx, readAskWait)
+	defer cancel()
 	info, err := c.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("read the audio log: %w", err)

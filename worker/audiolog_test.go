@@ -220,3 +220,44 @@ func TestReadAudioLog(t *testing.T) {
 		t.Errorf("%d consumers are left, %v", info.State.Consumers, err)
 	}
 }
+
+// leaderless gives no answer to the first request for a consumer, as a stream that elects.
+type leaderless struct {
+	jetstream.JetStream
+	asked bool
+}
+
+func (l *leaderless) CreateConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	if !l.asked {
+		l.asked = true
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return l.JetStream.CreateConsumer(ctx, stream, cfg)
+}
+
+// A log that does not answer is asked again, and read.
+func TestAudioLogElectsALeader(t *testing.T) {
+	t.Parallel()
+	nc := subjectstest.NewBus(t).Dial()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*subjectstest.Wait)
+	defer cancel()
+	if err := subjects.EnsureAudio(ctx, js, subjects.BusConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	m := by(1).frames(1, 1, 1)
+	if err := nc.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	subjectstest.Eventually(t, "it is logged", func() bool {
+		stream, err := js.Stream(ctx, subjects.AudioStream)
+		return err == nil && stream.CachedInfo().State.Msgs == 1
+	})
+	if p, err := newAudioLog(&leaderless{JetStream: js}).read(ctx, "s", wanted{life: 7}); err != nil || len(p.items) != 1 {
+		t.Errorf("read %d of 1 messages, %v", len(p.items), err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 // Config of a worker. The zero value works.
 type Config struct {
 	ID      string                // names this worker on the bus; empty: random
+	Cell    string                // in which this worker lives; empty: the cluster of its NATS server
 	Labels  map[string]string     // what claims may ask for, beside engine and language
 	Slots   int                   // most sessions at once; 0: 100
 	Version string                // of the program, for operators

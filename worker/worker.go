@@ -138,15 +138,19 @@ func (w *Worker) Ready(context.Context) error {
 // Stats is a worker's state at a moment.
 type Stats struct {
 	Worker   string   `json:"worker"`
+	Cell     string   `json:"cell,omitempty"`
 	Engines  []string `json:"engines"`
 	Slots    int      `json:"slots"`
 	Sessions int      `json:"sessions"`
 	Draining bool     `json:"draining"`
 }
 
+// cell is where this worker lives.
+func (w *Worker) cell() string { return subjects.Cell(w.nc, w.cfg.Cell) }
+
 // Stats may be called at any time.
 func (w *Worker) Stats() Stats {
-	st := Stats{Worker: string(w.id), Slots: w.cfg.Slots}
+	st := Stats{Worker: string(w.id), Cell: w.cell(), Slots: w.cfg.Slots}
 	for _, e := range w.engines {
 		st.Engines = append(st.Engines, e.Describe().Name)
 	}

@@ -12,12 +12,14 @@ type dispatcherCmd struct {
 	dispatcherFlags
 	Bus busFlags `embed:"" prefix:"bus-"`
 	natsFlags
+	cellFlag
 }
 
 // dispatcherFlags are dispatcher.Config.
 type dispatcherFlags struct {
 	Name         string        `help:"Name on the bus and in logs; random by default." group:"Dispatcher"`
 	Strategy     string        `help:"How a worker is chosen: ${enum}. spread takes the less loaded of two, pack the fullest with room, hash the same one for the same id, dedicated one without a session." enum:"spread,pack,hash,dedicated" default:"spread" group:"Dispatcher"`
+	Spill        string        `help:"When a session may be placed outside of the cell of its gateway: ${enum}. full is when no worker there has room for it and answers; never lets it wait." enum:"full,never" default:"full" group:"Dispatcher"`
 	AssignWait   time.Duration `help:"A worker that has not answered for so long is passed over." default:"500ms" group:"Dispatcher"`
 	AssignTries  int           `help:"Most workers that one claim waits for in vain." default:"4" group:"Dispatcher"`
 	RecordExpiry time.Duration `help:"A session's record that is not renewed for so long is gone." default:"2m" group:"Dispatcher"`
@@ -31,6 +33,8 @@ func (f *dispatcherFlags) config(w wiring) dispatcher.Config {
 		Metrics: w.metrics,
 		Bus:     w.bus,
 
+		Cell:         w.cell,
+		Spill:        f.Spill,
 		Strategy:     f.Strategy,
 		AssignWait:   f.AssignWait,
 		AssignTries:  f.AssignTries,
@@ -61,7 +65,7 @@ func (c *dispatcherCmd) Run(p *program) error {
 		return err
 	}
 	reg := ops.NewRegistry()
-	r, err := newDispatcher(conn, c.config(wiring{p.log, reg, c.Bus.config()}))
+	r, err := newDispatcher(conn, c.config(wiring{p.log, reg, c.Bus.config(), c.Cell}))
 	if err != nil {
 		conn.close()
 		return err

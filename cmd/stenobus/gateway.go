@@ -16,6 +16,7 @@ type gatewayCmd struct {
 	gatewayFlags
 	Bus busFlags `embed:"" prefix:"bus-"`
 	natsFlags
+	cellFlag
 }
 
 // audioLogFlag has one name in gateway, up and bench: it is about the whole deployment.
@@ -56,6 +57,7 @@ type gatewayFlags struct {
 func (f *gatewayFlags) config(w wiring) gateway.Config {
 	return gateway.Config{
 		Name:    f.Name,
+		Cell:    w.cell,
 		Log:     w.log.With("role", "gateway"),
 		Metrics: w.metrics,
 		Bus:     w.bus,
@@ -113,7 +115,7 @@ func (c *gatewayCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
-	cfg := c.apply(c.config(wiring{p.log, reg, c.Bus.config()}))
+	cfg := c.apply(c.config(wiring{p.log, reg, c.Bus.config(), c.Cell}))
 	cfg.Auth = d.auth
 	r, clients, err := newGateway(conn, cfg, d.ready)
 	if err != nil {

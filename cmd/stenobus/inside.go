@@ -17,7 +17,7 @@ type inside struct {
 
 // parts makes the roles, in the order in which they start; they stop in the opposite one.
 func (i *inside) parts(door *door, reg *prometheus.Registry, engines engineSet) ([]part, error) {
-	with := wiring{i.p.log, reg, i.cmd.Bus.config()}
+	with := wiring{i.p.log, reg, i.cmd.Bus.config(), ""}
 	var d, w, g *busConn
 	for name, conn := range map[string]**busConn{"dispatcher": &d, "worker": &w, "gateway": &g} {
 		var err error

@@ -59,18 +59,25 @@ func boot(t *testing.T, data string) *machine {
 	}
 	at := strings.Fields(line)
 	m.url = at[3]
-	if m.nc, err = nats.Connect(at[4]); err != nil {
-		t.Fatal(err)
+	m.watch(at[4])
+	return m
+}
+
+// watch looks on at a bus.
+func (m *machine) watch(url string) {
+	m.t.Helper()
+	var err error
+	if m.nc, err = nats.Connect(url); err != nil {
+		m.t.Fatal(err)
 	}
-	t.Cleanup(m.nc.Close)
+	m.t.Cleanup(m.nc.Close)
 	m.js, _ = jetstream.New(m.nc)
 	if _, err := m.nc.Subscribe(subjects.AllFrames, m.see); err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
 	if err := m.nc.Flush(); err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
-	return m
 }
 
 // kill is kill -9. It may be called twice.
@@ -105,6 +112,21 @@ func (m *machine) ctx() context.Context {
 // speak sends frames as a client and waits until all are seen on the bus and logged.
 func (m *machine) speak(n int) *websocket.Conn {
 	m.t.Helper()
+	c := m.say(n)
+	subjectstest.Eventually(m.t, "all is on the bus and in the log", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // nobody answers while there is no leader
+		defer cancel()
+		stream, err := m.js.Stream(ctx, subjects.AudioStream)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return err == nil && len(m.frames) >= n && stream.CachedInfo().State.Msgs >= m.msgs
+	})
+	return c
+}
+
+// say sends frames as a client.
+func (m *machine) say(n int) *websocket.Conn {
+	m.t.Helper()
 	c, _, err := websocket.Dial(m.ctx(), m.url+"?sessionId=room&sendBack=true", nil)
 	if err != nil {
 		m.t.Fatal(err)
@@ -120,16 +142,6 @@ func (m *machine) speak(n int) *websocket.Conn {
 		write(fmt.Sprintf(`{"event":"media","media":{"tag":"a","chunk":"%d","timestamp":"%d","payload":%q}}`,
 			i+1, i*960, base64.StdEncoding.EncodeToString([]byte(fmt.Sprint("frame", i)))))
 	}
-	stream, err := m.js.Stream(m.ctx(), subjects.AudioStream)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	subjectstest.Eventually(m.t, "all is on the bus and in the log", func() bool {
-		info, err := stream.Info(m.ctx())
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return err == nil && len(m.frames) >= n && info.State.Msgs >= m.msgs
-	})
 	return c
 }
 

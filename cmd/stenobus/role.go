@@ -32,6 +32,12 @@ type wiring struct {
 	log     *slog.Logger
 	metrics prometheus.Registerer
 	bus     subjects.BusConfig
+	cell    string
+}
+
+// cellFlag is for roles on a bus of several clusters.
+type cellFlag struct {
+	Cell string `help:"Cell in which this process lives; by default the cluster of the NATS server that it is connected to." placeholder:"NAME" group:"NATS"`
 }
 
 var (

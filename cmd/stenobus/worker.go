@@ -17,6 +17,7 @@ type workerCmd struct {
 	workerFlags
 	Bus busFlags `embed:"" prefix:"bus-"`
 	natsFlags
+	cellFlag
 }
 
 // metricsFlags say where a role without clients shows its pages.
@@ -45,6 +46,7 @@ type workerFlags struct {
 
 // busFlags size the streams and buckets that are not there yet.
 type busFlags struct {
+	Cluster      string        `help:"Cluster of NATS servers that keeps them; by default the one in which they are asked for first, if it can." placeholder:"NAME" group:"Streams and buckets, where they are not there yet"`
 	Replicas     int           `help:"Copies of each stream; three survive the loss of a server." default:"1" group:"Streams and buckets, where they are not there yet"`
 	Split        int           `name:"results-streams" help:"Over how many streams the results log is split; the same for all roles." default:"1" group:"Streams and buckets, where they are not there yet"`
 	ResultsAge   time.Duration `help:"How long results are kept." default:"24h" group:"Streams and buckets, where they are not there yet"`
@@ -65,6 +67,7 @@ func (f *busFlags) Validate() error {
 
 func (f *busFlags) config() subjects.BusConfig {
 	return subjects.BusConfig{
+		Cluster:      f.Cluster,
 		Replicas:     f.Replicas,
 		Split:        subjects.Split(f.Split),
 		ResultsAge:   f.ResultsAge,
@@ -89,6 +92,7 @@ func (f *workerFlags) slots(e *engineFlags) int {
 func (f *workerFlags) config(w wiring, e *engineFlags) worker.Config {
 	return worker.Config{
 		ID:      f.ID,
+		Cell:    w.cell,
 		Labels:  f.Label,
 		Slots:   f.slots(e),
 		Version: version,
@@ -132,7 +136,7 @@ func (c *workerCmd) Run(p *program) error {
 		return err
 	}
 	reg := ops.NewRegistry()
-	r, err := newWorker(conn, c.config(wiring{p.log, reg, c.Bus.config()}, &c.engineFlags), engines)
+	r, err := newWorker(conn, c.config(wiring{p.log, reg, c.Bus.config(), c.Cell}, &c.engineFlags), engines)
 	if err != nil {
 		conn.close()
 		return err

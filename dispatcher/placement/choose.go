@@ -128,9 +128,13 @@ func (n *need) space(s *seat) int {
 // ask finds the groups that could serve a session, and who must not have it.
 func (ix *index) ask(n *need) {
 	ix.now++
-	ix.serving, ix.banned = ix.serving[:0], ix.banned[:0]
+	ix.serving, ix.banned, ix.away = ix.serving[:0], ix.banned[:0], 0
 	for _, g := range ix.groups {
-		if n.matches(g.one) {
+		switch {
+		case !n.matches(g.one):
+		case !n.here(g.one):
+			ix.away += g.size
+		default:
 			g.asked = ix.now
 			ix.serving = append(ix.serving, g)
 		}
@@ -151,7 +155,8 @@ func (ix *index) standings(n *need) (counts [standings]int) {
 			counts[ix.standing(t, n)] += len(g.tiers[t].seats)
 		}
 	}
-	counts[unfit] = len(ix.all) - serving
+	counts[elsewhere] = ix.away
+	counts[unfit] = len(ix.all) - serving - ix.away
 	for _, c := range ix.banned {
 		if s := ix.standing(c.place.tier, n); s != draining {
 			counts[s]--

@@ -268,6 +268,9 @@ func (f *Fleet) whyNobody(n *need) string {
 	by := f.index.standings(n)
 	text := fmt.Sprintf("no worker has room: %d known, %d full, %d draining, %d tried in vain",
 		known, by[full]+by[fits]+by[busy], by[draining], by[tried])
+	if away := by[elsewhere]; away > 0 {
+		text += fmt.Sprintf(", %d in other cells than %s, which it may not leave", away, shown(n.cell))
+	}
 	if other := by[unfit]; other > 0 {
 		engines := map[string]bool{}
 		for _, g := range f.index.groups {

@@ -27,11 +27,12 @@ type index struct {
 
 	now     uint64       // counts choices, see group.asked
 	serving []*group     // those that serve the session of this choice
+	away    int          // workers of groups that would, and are in other cells
 	banned  []*candidate // those that must not have it
 	shelves []*shelf     // where there is room
 }
 
-// group is workers with the same engines and labels: all could serve a session, or none.
+// group is workers of one cell with the same engines and labels: all could serve a session, or none.
 type group struct {
 	signature string
 	index     int // in index.groups
@@ -233,12 +234,13 @@ func signature(c *candidate) string {
 	for _, k := range slices.Sorted(maps.Keys(c.Labels)) {
 		fmt.Fprintf(&b, "%q=%q", k, c.Labels[k])
 	}
+	fmt.Fprintf(&b, "%q", c.Cell)
 	return b.String()
 }
 
 // servesAlike tells whether two reports of a worker are of the same group.
 func servesAlike(a, b *subjects.WorkerReport) bool {
-	return maps.Equal(a.Labels, b.Labels) && slices.EqualFunc(a.Engines, b.Engines, func(a, b subjects.EngineReport) bool {
+	return a.Cell == b.Cell && maps.Equal(a.Labels, b.Labels) && slices.EqualFunc(a.Engines, b.Engines, func(a, b subjects.EngineReport) bool {
 		return a.Name == b.Name && slices.Equal(a.Languages, b.Languages)
 	})
 }

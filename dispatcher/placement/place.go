@@ -34,6 +34,9 @@ type need struct {
 	options subjects.Options
 	not     map[subjects.WorkerID]string // must not have it: the code with which it refused, empty for the one it leaves
 	hopeful bool                         // counts slots as free that are only promised
+	cell    string                       // where the worker must be; empty: anywhere
+	spill   bool                         // it may leave its cell, see Fleet.look
+	home    string                       // the cell that it leaves, if it does
 }
 
 // room is how many slots a worker has for the session.
@@ -74,12 +77,13 @@ func (n *need) matches(c *candidate) bool {
 type standing int
 
 const (
-	fits     standing = iota
-	unfit             // has not the engine, the language or the labels
-	draining          // takes nothing more
-	tried             // must not have it
-	full              // no free slot
-	busy              // has a session already, for those who want one for themselves
+	fits      standing = iota
+	unfit              // has not the engine, the language or the labels
+	draining           // takes nothing more
+	tried              // must not have it
+	full               // no free slot
+	busy               // has a session already, for those who want one for themselves
+	elsewhere          // in another cell
 	standings
 )
 
@@ -91,6 +95,8 @@ func (n *need) standing(c *candidate) standing {
 		return draining
 	case not:
 		return tried
+	case !n.here(c):
+		return elsewhere
 	case n.room(c) <= 0:
 		return full
 	}

@@ -24,6 +24,7 @@ type Search struct {
 	patience Patience
 	promised subjects.WorkerID // whose slot is reserved in the fleet's view; empty: none
 	why      string            // how it was chosen
+	spilled  bool              // likewise: it is not in the session's cell
 	tries    int               // workers that did not take it
 	silent   int               // of these, those that were waited for
 }
@@ -36,7 +37,7 @@ func (f *Fleet) Search(id subjects.SessionID, o subjects.Options, p Patience) *S
 // Reserve chooses a worker and promises the session a slot there, until Unreserve.
 func (s *Search) Reserve() (subjects.WorkerID, bool) {
 	ch, ok := s.fleet.reserve(&s.need)
-	s.promised, s.why = ch.Worker, ch.Why
+	s.promised, s.why, s.spilled = ch.Worker, ch.Why, ch.spilled
 	return ch.Worker, ok
 }
 
@@ -98,30 +99,23 @@ func (s *Search) Refusal() *subjects.Error {
 
 // promise is a worker, and why it was chosen.
 type promise struct {
-	Worker subjects.WorkerID
-	Why    string
+	Worker  subjects.WorkerID
+	Why     string
+	spilled bool // it is in another cell
 }
 
 // reserve chooses a worker, says why, and promises it a slot, until unreserve is called.
 func (f *Fleet) reserve(n *need) (promise, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := f.index.choose(n, f.random)
-	if c.candidate == nil && f.index.strategy != Dedicated {
-		// A promise may come to nothing, or be counted twice while answers overtake each
-		// other: before a session is refused the worker itself says whether it is full.
-		hopeful := *n
-		hopeful.hopeful = true
-		n = &hopeful
-		c = f.index.choose(n, f.random)
-	}
+	c, by := f.look(n)
 	if c.candidate == nil {
 		return promise{}, false
 	}
-	why := c.why(f.index.strategy, n, len(f.index.all))
+	why := c.why(f.index.strategy, by, len(f.index.all))
 	c.pending++
 	f.index.update(c.candidate)
-	return promise{c.Worker, why}, true
+	return promise{c.Worker, why, c.spilled(by)}, true
 }
 
 // unreserve takes a promise back.

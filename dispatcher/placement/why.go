@@ -14,6 +14,9 @@ import (
 func (ch *choice) why(strategy string, n *need, known int) string {
 	var b strings.Builder
 	b.WriteString(strategy + ": " + ch.merit(strategy))
+	if ch.spilled(n) {
+		fmt.Fprintf(&b, ", in cell %s as %s has no room for it", shown(ch.Cell), shown(n.home))
+	}
 	if ch.suspect {
 		b.WriteString(", though it did not answer lately")
 	}
@@ -28,7 +31,7 @@ func (ch *choice) why(strategy string, n *need, known int) string {
 	for _, s := range [...]struct {
 		standing standing
 		word     string
-	}{{full, "full"}, {busy, "in use"}, {draining, "draining"}, {unfit, "that do not serve it"}} {
+	}{{full, "full"}, {busy, "in use"}, {draining, "draining"}, {elsewhere, "in other cells"}, {unfit, "that do not serve it"}} {
 		if count := ch.counts[s.standing]; count > 0 {
 			fmt.Fprintf(&b, ", %d %s", count, s.word)
 		}
@@ -78,8 +81,8 @@ func (n *need) passedOver() string {
 	return text
 }
 
-// shown is a worker's id as people may be shown it, whatever is in it.
-func shown(w subjects.WorkerID) string {
+// shown is the name of a worker or a cell as people may be shown it, whatever is in it.
+func shown[T ~string](w T) string {
 	if q := strconv.Quote(string(w)); len(q) != len(w)+2 {
 		return q
 	}

@@ -24,7 +24,7 @@ const Wait = 30 * time.Second
 type Bus struct {
 	Server *server.Server // of the present; tests that end it read it from one goroutine
 	tb     testing.TB
-	dir    string
+	opts   server.Options
 
 	mu   sync.Mutex // guards live
 	live *server.Server
@@ -33,7 +33,14 @@ type Bus struct {
 // NewBus starts a server that listens on no port.
 func NewBus(tb testing.TB) *Bus {
 	tb.Helper()
-	b := &Bus{tb: tb, dir: tb.TempDir()}
+	return startBus(tb, server.Options{JetStream: true, StoreDir: tb.TempDir()})
+}
+
+func startBus(tb testing.TB, opts server.Options) *Bus {
+	tb.Helper()
+	opts.NoSigs, opts.NoLog = true, true
+	opts.Host, opts.Port, opts.DontListen = "127.0.0.1", server.RANDOM_PORT, opts.Cluster.Port == 0 && opts.Gateway.Port == 0
+	b := &Bus{tb: tb, opts: opts}
 	b.Start()
 	tb.Cleanup(b.Stop)
 	return b
@@ -42,13 +49,7 @@ func NewBus(tb testing.TB) *Bus {
 // Start brings the server back on the data that it had.
 func (b *Bus) Start() {
 	b.tb.Helper()
-	s, err := server.NewServer(&server.Options{
-		DontListen: true,
-		JetStream:  true,
-		StoreDir:   b.dir,
-		NoSigs:     true,
-		NoLog:      true,
-	})
+	s, err := server.NewServer(b.opts.Clone())
 	if err != nil {
 		b.tb.Fatalf("new server: %v", err)
 	}

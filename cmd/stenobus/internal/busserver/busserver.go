@@ -43,12 +43,17 @@ type Config struct {
 	Monitor string   // host:port of the server's own pages; empty: as the file says
 	Cluster string   // host:port for the other members of its cluster; empty: as the file says
 	Routes  []string // URLs of members; empty: as the file says
+
+	Cell     string   // name of its cluster, for gateways of other clusters too; empty: as the file says
+	Gateway  string   // host:port for the other cells; empty: as the file says
+	Gateways []string // NAME=URL of servers of other cells, a name as often as it has servers; empty: as the file says
+	NoStore  bool     // keep no streams: another cell does
 }
 
 // Server is a running NATS server.
 type Server struct {
 	*server.Server
-	Dir  string // where its streams live
+	Dir  string // where its streams live; empty: it keeps none
 	lock *dirLock
 }
 
@@ -65,9 +70,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := portFree(opts); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(opts.StoreDir)
-	if err != nil {
-		return nil, err
+	lock := &dirLock{}
+	if opts.JetStream {
+		if lock, err = lockDir(opts.StoreDir); err != nil {
+			return nil, err
+		}
 	}
 	s, err := start(ctx, opts, cfg.Log)
 	if err != nil {
@@ -90,21 +97,36 @@ func options(cfg Config) (*server.Options, error) {
 	}
 	opts.NoSigs = true // signals belong to the program around it
 	opts.DisableJetStreamBanner = true
-	if !opts.JetStream {
-		return nil, fmt.Errorf("%w: it has no jetstream block, and results need one", ErrConfig)
-	}
-	if cfg.Dir != "" {
-		opts.StoreDir = cfg.Dir
-	}
-	if opts.StoreDir == "" {
-		return nil, fmt.Errorf("%w: jetstream has no store_dir", ErrConfig)
+	if err := store(opts, cfg); err != nil {
+		return nil, err
 	}
 	if cfg.Listen != "" {
 		if opts.Host, opts.Port, err = hostPort(cfg.Listen); err != nil {
 			return nil, err
 		}
 	}
-	return opts, monitorAndCluster(opts, cfg)
+	if err := monitorAndCluster(opts, cfg); err != nil {
+		return nil, err
+	}
+	return opts, cells(opts, cfg)
+}
+
+// store says whether and where the server keeps streams.
+func store(opts *server.Options, cfg Config) error {
+	if cfg.NoStore {
+		opts.JetStream, opts.StoreDir = false, ""
+		return nil
+	}
+	if !opts.JetStream {
+		return fmt.Errorf("%w: it has no jetstream block, and results need one", ErrConfig)
+	}
+	if cfg.Dir != "" {
+		opts.StoreDir = cfg.Dir
+	}
+	if opts.StoreDir == "" {
+		return fmt.Errorf("%w: jetstream has no store_dir", ErrConfig)
+	}
+	return nil
 }
 
 func read(file string) (*server.Options, error) {

@@ -6,9 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -92,6 +94,78 @@ func TestBadConfiguration(t *testing.T) {
 				t.Fatalf("start: %v, want %q in it", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestBadCells(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		cfg  busserver.Config
+		want string
+	}{
+		"no address":     {busserver.Config{Name: "a", Cell: "east", NoStore: true}, "without an address"},
+		"others only":    {busserver.Config{Name: "a", Gateways: []string{"west=nats://127.0.0.1:1"}, NoStore: true}, "without an address"},
+		"no cell":        {busserver.Config{Name: "a", Gateway: "127.0.0.1:0", NoStore: true}, "without a name"},
+		"no name":        {busserver.Config{Cell: "east", Gateway: "127.0.0.1:0", NoStore: true}, "a name of its own"},
+		"a wrong name":   {busserver.Config{Name: "a", Cell: "the east", Gateway: "127.0.0.1:0", NoStore: true}, `cell "the east"`},
+		"no URL":         {busserver.Config{Name: "a", Cell: "east", Gateway: "127.0.0.1:0", NoStore: true, Gateways: []string{"west"}}, "want NAME=nats://host:port"},
+		"no cell of URL": {busserver.Config{Name: "a", Cell: "east", Gateway: "127.0.0.1:0", NoStore: true, Gateways: []string{"=nats://h:1"}}, "want NAME=nats://host:port"},
+		"a lonely store": {busserver.Config{Name: "a", Cell: "east", Gateway: "127.0.0.1:0"}, "routes to two others"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.cfg.Listen, tc.cfg.Dir = "127.0.0.1:0", t.TempDir()
+			_, err := busserver.Start(t.Context(), tc.cfg)
+			if !errors.Is(err, busserver.ErrConfig) || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("start: %v, want %q in it", err, tc.want)
+			}
+		})
+	}
+}
+
+// What the shipped configuration shows of cells is what a server reads.
+func TestShippedCells(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		first string
+		cells []string
+	}{
+		"store": {"# gateway {\n#   name: \"store\"", nil},
+		"east":  {"# server_name: \"east-1\"", []string{"store", "west"}},
+	} {
+		at := strings.Index(busserver.Shipped, tc.first)
+		if at < 0 {
+			t.Fatalf("no %q", tc.first)
+		}
+		text, _, _ := strings.Cut(busserver.Shipped[at:], "\n\n")
+		text = strings.ReplaceAll("\n"+text, "\n# ", "\n")
+		var opts server.Options
+		if err := opts.ProcessConfigString(text); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var cells []string
+		for _, g := range opts.Gateway.Gateways {
+			cells = append(cells, g.Name)
+		}
+		if opts.Gateway.Name != name || opts.Gateway.Port != 7222 || !slices.Equal(cells, tc.cells) {
+			t.Errorf("gateway %q on port %d, others %v", opts.Gateway.Name, opts.Gateway.Port, cells)
+		}
+	}
+}
+
+// A server that keeps no streams touches no directory.
+func TestServerWithoutAStore(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	s := start(t, busserver.Config{
+		Name: "east-1", Listen: "127.0.0.1:0", Dir: dir, NoStore: true, Cell: "east", Gateway: "127.0.0.1:0",
+		Gateways: []string{"store=nats://127.0.0.1:1", "store=nats://127.0.0.1:2", "east=nats://127.0.0.1:3"},
+	})
+	if s.ClusterName() != "east" || s.JetStreamEnabled() || s.Dir != "" {
+		t.Errorf("cluster %q, JetStream %v, directory %q", s.ClusterName(), s.JetStreamEnabled(), s.Dir)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("directory: %v", err)
 	}
 }
 

@@ -24,6 +24,9 @@ func monitorAndCluster(opts *server.Options, cfg Config) (err error) {
 		if opts.Cluster.Host, opts.Cluster.Port, err = hostPort(cfg.Cluster); err != nil {
 			return err
 		}
+		if cfg.Cell != "" {
+			opts.Cluster.Name = cfg.Cell
+		}
 		if opts.Cluster.Name == "" {
 			opts.Cluster.Name = clusterName
 		}

@@ -36,4 +36,9 @@ func lockDir(dir string) (*dirLock, error) {
 	return &dirLock{file: f}, nil
 }
 
-func (l *dirLock) release() error { return l.file.Close() }
+func (l *dirLock) release() error {
+	if l.file == nil { // of a server without a directory
+		return nil
+	}
+	return l.file.Close()
+}
