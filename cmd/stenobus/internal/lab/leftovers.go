@@ -34,11 +34,11 @@ func (r *run) leftovers(ctx context.Context) ([]string, error) {
 	defer cancel()
 	for {
 		left, err := r.look(ctx)
-		if err == nil && len(left) == 0 {
+		if err == nil && len(left) == 0 && len(r.strays) == 0 {
 			return nil, nil
 		}
 		if pause(ctx, leftPoll) != nil {
-			if len(left) > 0 {
+			if len(left) > 0 || len(r.strays) > 0 {
 				err = nil
 			}
 			return left, err
