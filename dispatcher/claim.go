@@ -324,7 +324,7 @@ func (c *claim) confirm(ctx context.Context, h held) (held, error) {
 	rec := h.Record
 	rec.Granted = true
 	now, err := c.d.store.write(ctx, h, rec)
-	if errors.Is(err, errConflict) {
+	if err != nil {
 		c.takeBack(ctx, h)
 	}
 	return now, err

@@ -32,6 +32,7 @@ func benchmark(t *testing.T, ctx context.Context, args ...string) outcome {
 	var stdout, stderr safeBuffer
 	code := run(ctx, append([]string{
 		"bench", "--sessions", "3", "--sources", "2", "--rate", "25", "--duration", "1s", "--ramp", "100ms",
+		"--final-every", "10",
 	}, args...), &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }

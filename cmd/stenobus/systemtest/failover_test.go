@@ -131,7 +131,7 @@ func TestLostTailShows(t *testing.T) {
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
 	lossy := s.bus.Link()
-	s.workerOn(lossy.Dial(t), worker.Config{ID: "w1", IdleCommit: 500 * time.Millisecond})
+	s.workerOn(lossy.Dial(t), worker.Config{ID: "w1", IdleCommit: 2 * time.Second})
 	gw := s.gateway(gateway.Config{})
 	c := dial(t, gw, named("room"))
 	c.start("a")

@@ -144,7 +144,9 @@ func TestLoadTellsOfBrokenSessions(t *testing.T) {
 	t.Parallel()
 	cfg := LoadConfig{Sessions: 2, Sources: 1, Rate: 1000, FrameBytes: 40}
 	cfg.URL = serve(t, &peer{t: t, audio: newAudio(40), cut: 20})
-	r := smallLoad(t, cfg, 40)
+	l := StartLoad(t.Context(), cfg)
+	l.wg.Wait() // both sessions fail
+	r := l.End(l.begin, time.Now())
 	if err := r.Wrong(); len(r.Failed) != 2 || err == nil || !strings.Contains(err.Error(), "2 sessions failed") {
 		t.Errorf("failed: %v", err)
 	}
