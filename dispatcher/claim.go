@@ -262,7 +262,7 @@ func (c *claim) overtaken(ctx context.Context, h held, refused *subjects.Error) 
 	case now.rev != h.rev:
 		return errConflict
 	}
-	c.giveUp(ctx, h)
+	c.giveUp(ctx, h, false)
 	return refused
 }
 
@@ -274,12 +274,12 @@ func (c *claim) next(ctx context.Context, h held, refused *subjects.Error) (held
 	}
 	deadline, _ := ctx.Deadline()
 	if !c.search.Refused(h.Worker, refused.Code, time.Until(deadline)) {
-		c.giveUp(ctx, h)
+		c.giveUp(ctx, h, silent)
 		return held{}, c.refusal()
 	}
 	w, ok := c.search.Reserve()
 	if !ok {
-		c.giveUp(ctx, h)
+		c.giveUp(ctx, h, silent)
 		return held{}, c.refusal()
 	}
 	rec := h.Record
@@ -354,9 +354,16 @@ func (c *claim) takeBack(ctx context.Context, h held) {
 
 // giveUp leaves nothing of a life that no gateway heard of: its first attach is this
 // claim's, which nobody accepted. Any other record stays, for the claim's next try.
-func (c *claim) giveUp(ctx context.Context, h held) {
-	if c.first(h) && !h.Granted && c.remove(ctx, h) {
+//
+// A worker that has not answered may take the session yet, though the record is gone: silent
+// says so.
+func (c *claim) giveUp(ctx context.Context, h held, silent bool) {
+	switch {
+	case !c.first(h):
+	case !h.Granted && c.remove(ctx, h):
 		c.d.release(h, subjects.MoveEnded) // its worker may have taken it, and only the answer is lost
+	case silent && !c.alone():
+		c.takeBack(ctx, h)
 	}
 }
 
