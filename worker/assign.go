@@ -161,6 +161,8 @@ func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.W
 		control: make(chan control, 8),
 		roomy:   make(chan struct{}, 1),
 		failed:  make(chan error, 1),
+		fatal:   make(chan error, 1),
+		changed: make(chan struct{}, 1),
 		sources: map[uint32]*source{},
 		known:   map[uint32]subjects.Source{},
 		probes:  map[uint64]string{req.Attach: req.Probe},

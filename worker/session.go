@@ -34,9 +34,18 @@ var (
 )
 
 // session is this worker's ownership of one session: a receiver, a source for each
-// speaker and the results log. Its goroutine (run) owns all fields, except those
-// that say otherwise.
+// speaker and the results log. Whoever holds turn owns all fields, except those that say
+// otherwise: its goroutine (run), and that of its subscription for the moment that a message
+// takes, since to hand each one over costs more than the message.
 type session struct {
+	turn  sync.Mutex
+	timer *time.Timer // strikes at armed
+	armed time.Time   // zero: it has struck
+	ended bool        // run has returned
+	fatal chan error  // a message ends the session here
+
+	changed chan struct{} // the loop has something else to wait for
+
 	w       *Worker
 	id      subjects.SessionID
 	own     subjects.Stamp // life and epoch; the attach is in attach
@@ -51,7 +60,6 @@ type session struct {
 	waiting atomic.Bool   // somebody waits for roomy
 	failed  chan error    // a source gave up
 
-	msgs    chan *nats.Msg
 	recv    receiver
 	infos   []subjects.FrameInfo // memory for those of the next message
 	sources map[uint32]*source
@@ -101,7 +109,10 @@ type control struct {
 func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	sub, err := s.subscribe()
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	defer func() { s.ended = true }()
+	sub, err := s.subscribe(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,6 +132,8 @@ func (s *session) run(ctx context.Context) error {
 	return err
 }
 
+// loop takes what comes, one thing at a time. Its caller holds turn, and has it again when
+// it returns.
 func (s *session) loop(ctx context.Context, written <-chan error) error {
 	now := time.Now()
 	s.clock.quiet = now.Add(s.quietBound())
@@ -129,49 +142,102 @@ func (s *session) loop(ctx context.Context, written <-chan error) error {
 	if len(s.waiters) > 0 { // they came while the log was taken
 		s.askToYield(ctx, now)
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	armed := now // when the timer strikes; zero: it has
+	s.timer = time.NewTimer(0)
+	defer s.timer.Stop()
+	s.armed = now
 	for {
-		if next := s.clock.next(); armed.IsZero() || next.Before(armed) {
-			armed = next
-			timer.Reset(time.Until(next))
-		}
+		s.arm()
+		recalled, heard := s.recalled(), s.heard
+		var do func() error // returns what ends the session here
+		s.turn.Unlock()
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			do = func() error { return context.Cause(ctx) }
+		case err := <-s.fatal:
+			do = func() error { return err }
 		case err := <-s.failed:
-			return s.giveUp(err)
-		case m := <-s.msgs:
-			if err := s.message(ctx, m); err != nil {
-				return err
-			}
+			do = func() error { return s.giveUp(err) }
 		case <-s.roomy:
-			s.advance(ctx)
-		case p := <-s.recalled():
-			s.remember(ctx, p)
-		case c := <-s.control:
-			if c.op == subjects.OpRelease {
-				return errReleased
+			do = func() error {
+				s.advance(ctx)
+				return nil
 			}
-			s.steer(ctx, c)
-		case <-s.heard:
-			s.heard = nil
-			entry := s.endedEntry()
-			s.running.Go(func() { s.rlog.append(ctx, entry) }) // may have to wait for a store without a leader
+		case p := <-recalled:
+			do = func() error {
+				s.remember(ctx, p)
+				return nil
+			}
+		case c := <-s.control:
+			do = func() error {
+				if c.op == subjects.OpRelease {
+					return errReleased
+				}
+				s.steer(ctx, c)
+				return nil
+			}
+		case <-heard:
+			do = func() error {
+				s.heard = nil
+				entry := s.endedEntry()
+				s.running.Go(func() { s.rlog.append(ctx, entry) }) // may have to wait for a store without a leader
+				return nil
+			}
 		case err := <-written:
+			s.turn.Lock()
 			if err == nil {
 				s.w.endRecord(ctx, s.id, s.stamped())
 				s.turnAway()
 			}
 			return err
 		case attach := <-s.absent:
-			s.gatewayAbsent(attach, time.Now())
-		case <-timer.C:
-			armed = time.Time{}
-			if err := s.tick(ctx, time.Now()); err != nil {
-				return err
+			do = func() error {
+				s.gatewayAbsent(attach, time.Now())
+				return nil
 			}
+		case <-s.changed:
+			do = func() error { return nil }
+		case <-s.timer.C:
+			do = func() error {
+				s.armed = time.Time{}
+				return s.tick(ctx, time.Now())
+			}
+		}
+		s.turn.Lock()
+		if err := do(); err != nil {
+			return err
+		}
+	}
+}
+
+// arm sets the timer to the next moment at which there is something to do.
+func (s *session) arm() {
+	if next := s.clock.next(); s.armed.IsZero() || next.Before(s.armed) {
+		s.armed = next
+		s.timer.Reset(time.Until(next))
+	}
+}
+
+// arrived takes one message of the gateway, in the goroutine of the subscription. What
+// comes before the log is ours waits there.
+func (s *session) arrived(ctx context.Context, m *nats.Msg) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.ended || ctx.Err() != nil {
+		return
+	}
+	recall, heard := s.after.recall, s.heard
+	if err := s.message(ctx, m); err != nil {
+		select {
+		case s.fatal <- err:
+		default: // the first one ends the session
+		}
+		return
+	}
+	s.arm()
+	if s.after.recall != recall || s.heard != heard { // the loop must wait for that as well
+		select {
+		case s.changed <- struct{}{}:
+		default:
 		}
 	}
 }

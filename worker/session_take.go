@@ -10,9 +10,12 @@ import (
 	"stenobus/subjects"
 )
 
-func (s *session) subscribe() (*nats.Subscription, error) {
-	s.msgs = make(chan *nats.Msg, frameRoom)
-	sub, err := s.w.nc.ChanSubscribe(subjects.Frames(s.id), s.msgs)
+// subscribe lets messages wait, frameRoom at most, until this goroutine leaves its turn.
+func (s *session) subscribe(ctx context.Context) (*nats.Subscription, error) {
+	sub, err := s.w.nc.Subscribe(subjects.Frames(s.id), func(m *nats.Msg) { s.arrived(ctx, m) })
+	if err == nil {
+		err = sub.SetPendingLimits(frameRoom, -1)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to frames: %w", err)
 	}
