@@ -80,12 +80,12 @@ func (a *account) last() uint64 {
 	return a.open[len(a.open)-1].n
 }
 
-// span is how much audio is open, by the session clock.
-func (a *account) span() time.Duration {
+// spanTo is how much audio is open up to a time of the session clock, ms.
+func (a *account) spanTo(at int64) time.Duration {
 	if len(a.open) == 0 {
 		return 0
 	}
-	return time.Duration(a.open[len(a.open)-1].at-a.open[0].at) * time.Millisecond
+	return time.Duration(at-a.open[0].at) * time.Millisecond
 }
 
 // clock turns a position on the stream into ms on the session clock.

@@ -37,6 +37,13 @@ type Stream interface {
 	Close() error
 }
 
+// Prompt is a Stream that can tell that its next Write will not wait for anything: neither
+// for others nor for more than some µs of work. Audio then reaches it without a goroutine
+// in between.
+type Prompt interface {
+	Prompt() bool
+}
+
 // Description is what an engine tells dispatchers and operators of itself.
 type Description struct {
 	Name       string   // as chosen by --engine and by a claim's engine option

@@ -57,7 +57,7 @@ func (s *session) applyStart(ctx context.Context, a *arrival) bool {
 		return false
 	default:
 		s.know(info)
-		src.queue <- item{kind: subjects.KindStart, info: info}
+		src.put(item{kind: subjects.KindStart, info: &info})
 	}
 	return s.applyFrame(ctx, a)
 }
@@ -75,7 +75,7 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 		f := openFrame{n: n, count: 1, at: info.At, packet: info.Packet, payload: a.payload[offset : offset+info.Size]}
 		if src == nil {
 			s.refuseUnknown(ctx, info.Source, n)
-		} else if !s.push(src, item{kind: subjects.KindFrames, frame: f}) {
+		} else if !src.direct(ctx, f) && !s.push(src, item{kind: subjects.KindFrames, frame: f}) {
 			return false
 		}
 		s.atMS = max(s.atMS, info.At)
@@ -125,7 +125,7 @@ func (s *session) applySkip(ctx context.Context, a *arrival) bool {
 		s.log.Warn("audio is missing", "source", f.source, "frames", f.count, "reason", skip.Reason)
 		// The source may have frames open before these, so its own goroutine accounts for them.
 		if src := s.sources[f.source]; src != nil {
-			src.queue <- item{kind: subjects.KindSkip, frame: openFrame{n: f.last, count: f.count, packet: -1, refused: skip.Reason}}
+			src.put(item{kind: subjects.KindSkip, frame: openFrame{n: f.last, count: f.count, packet: -1, refused: skip.Reason}})
 			continue
 		}
 		s.append(ctx, markEntry(coverage{source: f.source, first: a.n, last: f.last, packet: -1, refused: map[string]uint64{skip.Reason: f.count}}))
@@ -172,9 +172,12 @@ func (s *session) push(src *source, it item) bool {
 	if !s.roomFor(src) {
 		return false
 	}
-	src.queue <- it // only the session's goroutine fills the queue, so this does not wait
+	src.put(it)
 	return true
 }
+
+// prompt implements output.
+func (s *session) prompt() bool { return len(s.rlog.queue) == 0 }
 
 // room implements output: a source took something out of its queue.
 func (s *session) room() {

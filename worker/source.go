@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -25,22 +26,29 @@ const (
 type item struct {
 	kind  subjects.Kind // frames, flush, skip or start
 	frame openFrame
-	info  subjects.Source // of start: the new format
+	info  *subjects.Source // of start: the new format
 }
 
 // source is one speaker of a session: a decoder, an engine stream and the account of
-// its frames. Its goroutine owns everything but queue and what mu guards.
+// its frames. Whoever holds turn owns everything but queue and what mu guards: its
+// goroutine, run, and for a moment the session's, see direct.
 type source struct {
-	out   output
-	cfg   sourceConfig
-	queue chan item // closed by the session: finalise and end
-	log   *slog.Logger
+	out     output
+	cfg     sourceConfig
+	queue   chan item    // closed by the session: finalise and end
+	pending atomic.Int64 // items that are in the queue, or in run's hands
+	log     *slog.Logger
 
+	turn    sync.Mutex
 	decoder *audio.Decoder
 	stream  Stream
-	fails   int    // streams that failed since something was covered
-	lastAt  int64  // ms on the session clock of the last frame
-	newest  uint64 // highest number ever opened
+	fails   int       // streams that failed since something was covered
+	broken  error     // of the stream, when direct wrote to it
+	lastAt  int64     // ms on the session clock of the last frame
+	newest  uint64    // highest number ever opened
+	fed     time.Time // when it last had something
+	idle    *time.Timer
+	resting bool // idle is not set: it is again with the next frame
 
 	mu        sync.Mutex // an engine emits from any goroutine
 	info      subjects.Source
@@ -64,7 +72,8 @@ type output interface {
 	interim(u subjects.Utterance)
 	append(ctx context.Context, e entry) bool
 	stamped() subjects.Stamp
-	room() // the queue has room again
+	room()        // the queue has room again
+	prompt() bool // append would not wait
 	undecodable(name string, err error)
 }
 
@@ -76,41 +85,88 @@ func newSource(info subjects.Source, cfg sourceConfig, out output, log *slog.Log
 	}
 }
 
+// put queues an item. Its caller, the only one who does, has seen that there is room.
+func (s *source) put(it item) {
+	s.pending.Add(1)
+	s.queue <- it
+}
+
 // run feeds the engine until the queue is closed (finalise, return nil), ctx ends, or
 // the engine has failed too often. Audio that pauses is finalised, and a turn that
 // lasts too long is.
 func (s *source) run(ctx context.Context) error {
 	defer s.close()
-	fed, armed := time.Now(), true
-	idle := time.NewTimer(s.cfg.idleCommit)
-	defer idle.Stop()
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.fed, s.idle = time.Now(), time.NewTimer(s.cfg.idleCommit)
+	defer s.idle.Stop()
 	for {
+		s.turn.Unlock()
+		var do func() error
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			do = func() error { return context.Cause(ctx) }
 		case it, ok := <-s.queue:
 			s.out.room()
 			if !ok {
+				s.turn.Lock()
 				return s.guard(ctx, s.flush)
 			}
-			if err := s.guard(ctx, func(ctx context.Context) error { return s.do(ctx, it) }); err != nil {
-				return err
-			}
-			if fed = time.Now(); !armed {
-				armed = true
-				idle.Reset(s.cfg.idleCommit)
-			}
-		case <-idle.C: // it was not set again for each frame
-			if left := s.cfg.idleCommit - time.Since(fed); left > 0 {
-				idle.Reset(left)
-				continue
-			}
-			armed = false
-			if err := s.rest(ctx); err != nil {
-				return err
-			}
+			do = func() error { return s.take(ctx, it) }
+		case <-s.idle.C:
+			do = func() error { return s.idled(ctx) }
+		}
+		s.turn.Lock()
+		if err := do(); err != nil {
+			return err
 		}
 	}
+}
+
+// take hears one item.
+func (s *source) take(ctx context.Context, it item) error {
+	defer s.pending.Add(-1)
+	err := s.guard(ctx, func(ctx context.Context) error { return s.do(ctx, it) })
+	s.wake()
+	return err
+}
+
+// wake notes that the source had something.
+func (s *source) wake() {
+	if s.fed = time.Now(); s.resting {
+		s.resting = false
+		s.idle.Reset(s.cfg.idleCommit)
+	}
+}
+
+// idled is called when the idle timer strikes, which was not set again for each frame.
+func (s *source) idled(ctx context.Context) error {
+	if left := s.cfg.idleCommit - time.Since(s.fed); left > 0 {
+		s.idle.Reset(left)
+		return nil
+	}
+	s.resting = true
+	return s.rest(ctx)
+}
+
+// direct hears a frame at once, in run's stead, where nothing waits before it and neither
+// the engine nor the log would: to wake run costs more than the frame. It reports false
+// where the frame must be queued. Its caller is the only one who fills the queue.
+func (s *source) direct(ctx context.Context, f openFrame) bool {
+	if s.pending.Load() > 0 || !s.turn.TryLock() {
+		return false
+	}
+	defer s.turn.Unlock()
+	p, ok := s.stream.(Prompt)
+	if !ok || s.broken != nil || f.n <= s.newest || s.pauses(f) || s.tooLong(f.at) || !s.out.prompt() || !p.Prompt() {
+		return false
+	}
+	if err := s.frame(ctx, f); err != nil {
+		s.broken = err
+		return false // run makes another stream, which hears the frame among those not covered
+	}
+	s.wake()
+	return true
 }
 
 // rest finalises what was spoken before a pause. A scarce stream goes back to its
@@ -158,6 +214,10 @@ func (s *source) guard(ctx context.Context, step func(context.Context) error) er
 }
 
 func (s *source) do(ctx context.Context, it item) error {
+	if err := s.broken; err != nil {
+		s.broken = nil
+		return err
+	}
 	switch it.kind {
 	case subjects.KindFrames:
 		return s.frame(ctx, it.frame)
@@ -167,7 +227,7 @@ func (s *source) do(ctx context.Context, it item) error {
 	case subjects.KindFlush:
 		return s.flush(ctx)
 	case subjects.KindStart:
-		return s.restart(ctx, it.info)
+		return s.restart(ctx, *it.info)
 	}
 	return nil
 }
@@ -175,7 +235,7 @@ func (s *source) do(ctx context.Context, it item) error {
 // frame hears one frame. A pause on the session clock ends the utterance, whatever
 // the pace at which the audio arrives.
 func (s *source) frame(ctx context.Context, f openFrame) error {
-	if s.lastAt > 0 && f.at-s.lastAt >= s.cfg.idleCommit.Milliseconds() && s.openFrames() && f.n > s.newest {
+	if s.pauses(f) {
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
@@ -187,13 +247,22 @@ func (s *source) frame(ctx context.Context, f openFrame) error {
 	if err := s.write(ctx, f); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	long := s.acct.span() >= s.cfg.turnLimit
-	s.mu.Unlock()
-	if long {
+	if s.tooLong(f.at) {
 		return s.flush(ctx)
 	}
 	return nil
+}
+
+// pauses tells whether there is a pause before a frame that ends what was spoken.
+func (s *source) pauses(f openFrame) bool {
+	return s.lastAt > 0 && f.at-s.lastAt >= s.cfg.idleCommit.Milliseconds() && f.n > s.newest && s.openFrames()
+}
+
+// tooLong tells whether a turn that has lasted to a time is long enough.
+func (s *source) tooLong(at int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acct.spanTo(at) >= s.cfg.turnLimit
 }
 
 // addOnce opens the frame's account, unless a step that is tried again has done so.

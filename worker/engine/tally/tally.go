@@ -103,6 +103,9 @@ func (s *stream) Write(ctx context.Context, a worker.Audio) error {
 	return nil
 }
 
+// Prompt implements worker.Prompt.
+func (s *stream) Prompt() bool { return s.engine.cfg.Slow == 0 }
+
 // Flush implements worker.Stream.
 func (s *stream) Flush(ctx context.Context) error {
 	if s.count.frames > 0 {
