@@ -37,10 +37,13 @@ func (s *session) event(ev dialect.Event) {
 			s.warn(dialect.Note{Code: "after_end", Message: "audio after the session's end is not transcribed", Field: "event"})
 		}
 		return
-	case ev.Kind == dialect.Media && s.feeds[ev.Tag] == nil, ev.Kind == dialect.Start && s.feeds[ev.Tag] == nil:
+	}
+	f := s.feeds[ev.Tag]
+	if f == nil && (ev.Kind == dialect.Media || ev.Kind == dialect.Start) {
 		if !s.open(ev) {
 			return
 		}
+		f = s.feeds[ev.Tag]
 	}
 	switch ev.Kind {
 	case dialect.End:
@@ -48,14 +51,13 @@ func (s *session) event(ev dialect.Event) {
 	case dialect.Unusable:
 		s.giveUp(endBadAudio.because(ev.Note.Message), subjects.EndRefused)
 	default:
-		s.take(ev)
+		s.take(ev, f)
 	}
 }
 
-// take places an event on the session clock and numbers it, or holds it until the
-// count is known.
-func (s *session) take(ev dialect.Event) {
-	f := s.feeds[ev.Tag]
+// take places an event of a source on the session clock and numbers it, or holds it until
+// the count is known.
+func (s *session) take(ev dialect.Event, f *feed) {
 	now := time.Since(s.began).Milliseconds()
 	r := received{kind: ev.Kind, tag: ev.Tag, feed: f, payload: ev.Payload, packet: ev.Packet}
 	switch ev.Kind {

@@ -30,7 +30,7 @@ func (s *session) open(ev dialect.Event) bool {
 	}
 	s.feeds[ev.Tag] = f
 	if ev.Kind == dialect.Media { // not started: the format of before or the request's holds
-		s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: f.format, Language: f.language, Implicit: true})
+		s.take(dialect.Event{Kind: dialect.Start, Tag: ev.Tag, Format: f.format, Language: f.language, Implicit: true}, f)
 	}
 	return true
 }
@@ -84,7 +84,7 @@ func (s *session) makeRoom(tag string) bool {
 // rest stops a source that its client did not stop.
 func (s *session) rest(tag string) {
 	f := *s.feeds[tag]
-	s.take(dialect.Event{Kind: dialect.Stop, Tag: tag})
+	s.take(dialect.Event{Kind: dialect.Stop, Tag: tag}, s.feeds[tag])
 	f.number, f.starts, f.heard, f.last, f.done = 0, nil, false, 0, false
 	s.rested[tag] = &f
 	s.warn(dialect.Note{

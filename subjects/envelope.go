@@ -298,8 +298,10 @@ func (w *Writer) Msg(e *Envelope, subject string, payload []byte) *nats.Msg {
 	w.text = e.AppendTo(w.text[:0])
 	w.values[0] = string(w.text)
 	w.msg.Subject, w.msg.Data = subject, payload
-	if delete(w.msg.Header, SourceHeader); e.Starts != nil {
+	if e.Starts != nil {
 		w.msg.Header[SourceHeader] = []string{string(Encode(e.Starts))}
+	} else if len(w.msg.Header) > 1 {
+		delete(w.msg.Header, SourceHeader)
 	}
 	return &w.msg
 }
