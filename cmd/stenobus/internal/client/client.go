@@ -242,9 +242,15 @@ func (s *session) write(ctx context.Context, message any) error {
 	if err != nil {
 		return fmt.Errorf("encode message: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	// The library cuts a connection whose write is cancelled, and the gateway would wait for
+	// a client that has left: a write under way has a moment to end before the goodbye.
+	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeWait)
 	defer cancel()
-	if err := s.conn.Write(ctx, websocket.MessageText, b); err != nil {
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(reasonWait, cancel) })()
+	if err := s.conn.Write(writing, websocket.MessageText, b); err != nil {
 		return fmt.Errorf("send to the gateway: %w", err)
 	}
 	return nil

@@ -337,23 +337,28 @@ func TestGatewayThatNeverSaysGoodbye(t *testing.T) {
 
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	closed := make(chan websocket.StatusCode, 1)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	url := serve(t, func(p *peer) {
-		_, _ = p.read()
-		cancel(errors.New("enough"))
-		for {
-			if _, err := p.read(); err != nil {
-				closed <- websocket.CloseStatus(err)
-				return
+	for name, speed := range map[string]float64{"between frames": 1, "in the middle of a write": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			closed := make(chan websocket.StatusCode, 1)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			url := serve(t, func(p *peer) {
+				_, _ = p.read()
+				cancel(errors.New("enough"))
+				for {
+					if _, err := p.read(); err != nil {
+						closed <- websocket.CloseStatus(err)
+						return
+					}
+				}
+			})
+			_, err := client.Run(ctx, client.Options{URL: url, Speed: speed, Ahead: time.Hour}, []*clip.Clip{pcm(t, "a", 10*time.Minute)}, &witness{})
+			if err == nil || err.Error() != "enough" {
+				t.Errorf("run: %v, want the cause of the context's end", err)
 			}
-		}
-	})
-	_, err := client.Run(ctx, client.Options{URL: url, Speed: 1}, []*clip.Clip{pcm(t, "a", time.Hour/60)}, &witness{})
-	if err == nil || err.Error() != "enough" {
-		t.Errorf("run: %v, want the cause of the context's end", err)
-	}
-	if code := <-closed; code != websocket.StatusGoingAway {
-		t.Errorf("the gateway saw code %d, want 1001", code)
+			if code := <-closed; code != websocket.StatusGoingAway {
+				t.Errorf("the gateway saw code %d, want 1001", code)
+			}
+		})
 	}
 }
