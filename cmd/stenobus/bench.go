@@ -95,7 +95,7 @@ type benchRunCmd struct {
 func (*benchRunCmd) Help() string {
 	return `It starts a deployment of this program on loopback, each role in a process of its own (bus, dispatcher, worker with the engine tally, gateway), puts a load on it, and does the same with the bare pipe, the least that any such path must do: read a WebSocket message, publish it on core NATS once, count it in one subscriber. Only ratios of one run say something: machines differ.
 
-Clients send by the clock, however the server fares, and latencies count from the time at which something was due. Clients and server share this machine: a load that keeps it busy measures little else. Every frame must be covered by exactly one final, with the bytes that were sent, or the exit code is 1.
+Clients send by the clock, however the server fares, and latencies count from the time at which something was due (1 ms later at most, where the timer of an idle client struck late). Clients and server share this machine: a load that keeps it busy measures little else. Every frame must be covered by exactly one final, with the bytes that were sent, or the exit code is 1.
 
 Examples:
 

@@ -43,6 +43,9 @@ type session struct {
 	buf      []byte
 	sendErr  error
 
+	// Of both.
+	frameSlack, pingSlack slack
+
 	// The reader's.
 	ready    time.Duration // 0: not yet
 	pongs    []sample
@@ -156,17 +159,27 @@ func (s *session) send(ctx context.Context) error {
 		if s.load.overFor(s.index, t.due) {
 			return s.write(ctx, endMessage)
 		}
+		busy := time.Now().After(t.due)
 		if err := pauseUntil(ctx, t.due); err != nil {
 			return err
 		}
-		if time.Since(t.due) > lateBy {
+		now := time.Now()
+		if now.Sub(t.due) > lateBy {
 			s.late++
 		}
+		s.slackOf(t.ping).note(t.n, t.due, now, busy)
 		if err := s.sendTurn(ctx, t); err != nil {
 			return err
 		}
 		s.plan.pass(t)
 	}
+}
+
+func (s *session) slackOf(ping bool) *slack {
+	if ping {
+		return &s.pingSlack
+	}
+	return &s.frameSlack
 }
 
 func (s *session) sendTurn(ctx context.Context, t turn) error {
@@ -247,7 +260,8 @@ func (s *session) hear(b []byte, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		due := s.plan.frame(st.Frames[st.Count-1])
+		n := st.Frames[st.Count-1]
+		due := s.frameSlack.of(n, s.plan.frame(n))
 		s.finals = append(s.finals, sample{due, now.Sub(due)})
 		if st.At != 0 {
 			s.arrivals = append(s.arrivals, sample{due, time.UnixMicro(st.At).Sub(due)})
@@ -272,7 +286,7 @@ func (s *session) pong(n uint64, now time.Time) {
 	}
 	if !s.answered[n-1] {
 		s.answered[n-1] = true
-		due := s.plan.ping(n)
+		due := s.pingSlack.of(n, s.plan.ping(n))
 		s.pongs = append(s.pongs, sample{due, now.Sub(due)})
 	}
 }
