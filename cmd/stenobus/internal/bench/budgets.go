@@ -118,10 +118,10 @@ func scenarios() []scenario {
 				{"p99 of ping to pong, three misbehave over none", "times", 1.1, false, apart(func(i *Isolation) float64 { return i.PingRatio })},
 			},
 		},
-		{oneClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ramp 5s", claims(1), []figure{
+		{oneClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ping-every 10s --ramp 5s", claims(1), []figure{
 			{"connect to ready, p99, 500 opens a second", "ms", 20, false, path(func(r *Result) float64 { return r.ClaimP99 })},
 		}},
-		{twoClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ramp 5s --dispatchers 2", claims(2), []figure{
+		{twoClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ping-every 10s --ramp 5s --dispatchers 2", claims(2), []figure{
 			{"claims for the CPU of a dispatcher, two over one", "times", 1.8, true, func(m *measures) float64 {
 				return 2 * ratio(m.of(oneClaims).OpenCPU[roleDispatcher], m.of(twoClaims).OpenCPU[roleDispatcher])
 			}},
@@ -168,8 +168,10 @@ func slow(sessions int) func(*Config, *measures) {
 	}
 }
 
+// claims opens sessions that then do no more than the bridge's do in silence.
 func claims(dispatchers int) func(*Config, *measures) {
 	return func(c *Config, _ *measures) {
+		c.Load.PingEvery = 10 * time.Second
 		c.NoPipe, c.Load.Sessions, c.Load.Rate, c.Load.Ramp, c.Duration = true, 2500, 0, 5*time.Second, time.Second
 		c.Deployment.Dispatchers = dispatchers
 	}
