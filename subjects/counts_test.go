@@ -119,3 +119,17 @@ func BenchmarkResult(b *testing.B) {
 		})
 	}
 }
+
+// Fleets of thousands report every two seconds.
+func BenchmarkDecodeDoc(b *testing.B) {
+	text := subjects.Encode(subjects.WorkerReport{
+		V: 1, Worker: "w1", Engines: []subjects.EngineReport{{Name: "pocketsphinx", Languages: []string{"en"}}},
+		Labels: map[string]string{"zone": "eu"}, Cell: "east", Slots: 10, Sessions: 4, Version: "0.1.0", Since: "2026-11-24T09:00:00Z",
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := subjects.DecodeDoc[subjects.WorkerReport]("worker report", text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
