@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,22 @@ func TestScheduleIsAbsolute(t *testing.T) {
 	}
 	if got := newSchedule(begin, &LoadConfig{Rate: 50, Sources: 1}).ping(3); !got.Equal(at(3 * time.Second)) {
 		t.Errorf("third ping is due at %v", got.Sub(begin))
+	}
+}
+
+// Speakers are compared with sessions at the same moments: one frame every 200 µs.
+func TestEvenRampSpreadsTheFrames(t *testing.T) {
+	t.Parallel()
+	var due []time.Duration
+	for i := range 200 {
+		l := Load{cfg: LoadConfig{Sessions: 200, Ramp: evenRamp}}
+		due = append(due, l.offset(i)%(40*time.Millisecond))
+	}
+	slices.Sort(due)
+	for i, d := range due {
+		if want := time.Duration(i) * 200 * time.Microsecond; d != want {
+			t.Fatalf("frame %d is due after %v, want %v", i, d, want)
+		}
 	}
 }
 
