@@ -3,6 +3,7 @@ package subjects
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"unicode/utf8"
 )
 
@@ -205,24 +206,37 @@ type EngineReport struct {
 	Languages []string `json:"languages,omitempty"` // BCP 47 tags; absent: any
 }
 
-// DecodeDoc reads a document that carries its version in the field v, and refuses
+// DecodeDoc reads a document that carries its version in the field v, V in T, and refuses
 // another major version with an error that says both.
 func DecodeDoc[T any](what string, payload []byte) (T, error) {
 	var v T
+	err := json.Unmarshal(payload, &v)
+	if err == nil && reflect.ValueOf(&v).Elem().FieldByName("V").Int() == Version {
+		return v, nil
+	}
+	if other := checkVersion(what, payload); other != nil { // before the rest: its fields may have other types
+		var none T
+		return none, other
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %s: %w", ErrMessage, what, err)
+	}
+	return v, err
+}
+
+// checkVersion says what is wrong with a document's version, nil if nothing is.
+func checkVersion(what string, payload []byte) error {
 	var version struct {
 		V *int `json:"v"`
 	}
 	if err := json.Unmarshal(payload, &version); err != nil {
-		return v, fmt.Errorf("%w: %s: %w", ErrMessage, what, err)
+		return fmt.Errorf("%w: %s: %w", ErrMessage, what, err)
 	}
 	if version.V == nil {
-		return v, fmt.Errorf("%w: %s without the field v", ErrMessage, what)
+		return fmt.Errorf("%w: %s without the field v", ErrMessage, what)
 	}
 	if *version.V != Version {
-		return v, fmt.Errorf("%w: %s has %d, this program speaks %d", ErrVersion, what, *version.V, Version)
+		return fmt.Errorf("%w: %s has %d, this program speaks %d", ErrVersion, what, *version.V, Version)
 	}
-	if err := json.Unmarshal(payload, &v); err != nil {
-		return v, fmt.Errorf("%w: %s: %w", ErrMessage, what, err)
-	}
-	return v, nil
+	return nil
 }

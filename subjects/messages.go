@@ -39,9 +39,9 @@ const (
 
 // End is the payload of end.
 type End struct {
-	Reason   string            `json:"reason"`             // why the session ends, see EndClient and its siblings
-	Accepted map[uint32]uint64 `json:"accepted"`           // by source: frames that the gateway numbered
-	Replayed map[uint32]uint64 `json:"replayed,omitempty"` // by source: how often this attach's gateway sent a frame again
+	Reason   string         `json:"reason"`             // why the session ends, see EndClient and its siblings
+	Accepted Counts[uint64] `json:"accepted"`           // by source: frames that the gateway numbered
+	Replayed Counts[uint64] `json:"replayed,omitempty"` // by source: how often this attach's gateway sent a frame again
 }
 
 // Reasons for which a session ends.
@@ -59,23 +59,23 @@ const GatewayQuiet = 3 * time.Second
 
 // Announce is the payload of announce: the state of the sources just before its number.
 type Announce struct {
-	Sources []Source          `json:"sources"`
-	First   uint64            `json:"first,omitempty"`  // number with which this gateway began, where another one numbered before it
-	Before  map[uint32]uint64 `json:"before,omitempty"` // by source: frames that were numbered before first
+	Sources []Source       `json:"sources"`
+	First   uint64         `json:"first,omitempty"`  // number with which this gateway began, where another one numbered before it
+	Before  Counts[uint64] `json:"before,omitempty"` // by source: frames that were numbered before first
 }
 
 // Ready is the payload of ready: the session is this worker's, send.
 type Ready struct {
-	Worker   string            `json:"worker"`             // the worker's id
-	Probe    string            `json:"probe"`              // request here is answered while the worker lives; outside transcribe.>
-	Next     uint64            `json:"next"`               // number expected next; 0: the first not covered
-	Covered  map[uint32]uint64 `json:"covered,omitempty"`  // by source: last frame that stored results cover
-	Sources  []Source          `json:"sources,omitempty"`  // sources known to this worker
-	Accepted map[uint32]uint64 `json:"accepted,omitempty"` // by source: frames taken in this life
-	Packets  map[uint32]int64  `json:"packets,omitzero"`   // by source: the client's own number of the last packet taken; nil: unknown
-	AtMS     int64             `json:"at_ms"`              // the session clock at the newest frame, ms
-	Log      uint64            `json:"log"`                // sequence of the last stored result
-	Begin    uint64            `json:"begin"`              // last sequence of the log before this life, 0 if none
+	Worker   string         `json:"worker"`             // the worker's id
+	Probe    string         `json:"probe"`              // request here is answered while the worker lives; outside transcribe.>
+	Next     uint64         `json:"next"`               // number expected next; 0: the first not covered
+	Covered  Counts[uint64] `json:"covered,omitempty"`  // by source: last frame that stored results cover
+	Sources  []Source       `json:"sources,omitempty"`  // sources known to this worker
+	Accepted Counts[uint64] `json:"accepted,omitempty"` // by source: frames taken in this life
+	Packets  Counts[int64]  `json:"packets,omitzero"`   // by source: the client's own number of the last packet taken; nil: unknown
+	AtMS     int64          `json:"at_ms"`              // the session clock at the newest frame, ms
+	Log      uint64         `json:"log"`                // sequence of the last stored result
+	Begin    uint64         `json:"begin"`              // last sequence of the log before this life, 0 if none
 }
 
 // Release is the payload of release.
@@ -127,9 +127,9 @@ type Interim struct {
 type Progress struct {
 	Begin   uint64                       `json:"begin"`             // last sequence of the log before this life, 0 if none
 	Finals  uint64                       `json:"finals"`            // finals of this life so far, this one included
-	Covered map[uint32]uint64            `json:"covered"`           // by source: last frame covered or refused
-	Frames  map[uint32]uint64            `json:"frames"`            // by source: how many frames are covered
-	Packets map[uint32]int64             `json:"packets,omitempty"` // by source: the client's own number of the last packet covered
+	Covered Counts[uint64]               `json:"covered"`           // by source: last frame covered or refused
+	Frames  Counts[uint64]               `json:"frames"`            // by source: how many frames are covered
+	Packets Counts[int64]                `json:"packets,omitempty"` // by source: the client's own number of the last packet covered
 	Refused map[uint32]map[string]uint64 `json:"refused,omitempty"` // by source and reason: how many were refused
 
 	Sources   []Source `json:"sources,omitempty"`    // every source of the life; absent: as in the message SourcesAt
@@ -165,8 +165,8 @@ type Ended struct {
 	Progress
 	Access                        // who may read the end of this life after it
 	Reason      string            `json:"reason"`
-	Accepted    map[uint32]uint64 `json:"accepted,omitempty"` // absent where no gateway was left to say it
-	Replayed    map[uint32]uint64 `json:"replayed,omitempty"` // as in End
+	Accepted    Counts[uint64]    `json:"accepted,omitempty"` // absent where no gateway was left to say it
+	Replayed    Counts[uint64]    `json:"replayed,omitempty"` // as in End
 	Names       map[uint32]string `json:"names,omitempty"`    // the client's names of the sources
 	Unaccounted int64             `json:"unaccounted"`
 }

@@ -52,6 +52,8 @@ const (
 	plain     = "one frame a message"
 	fewSlow   = "100 sessions, 4 frames a second"
 	manySlow  = "2,000 sessions, 4 frames a second"
+	manyRooms = "200 sessions with a speaker each, evenly spread"
+	smallRoom = "the same frames from one session with 10 speakers"
 	oneRoom   = "the same frames from one session with 200 speakers"
 	oneClaims = "500 opens a second"
 	twoClaims = "500 opens a second, two dispatchers"
@@ -98,14 +100,19 @@ func scenarios() []scenario {
 				return ratio(m.of(manySlow).PathCPU, m.of(fewSlow).PathCPU)
 			}}},
 		},
+		{manyRooms, "stenobus bench --no-pipe --sessions 200 --rate 25", speakers(200, 1, 25), nil},
+		{smallRoom, "stenobus bench --no-pipe --sessions 1 --sources 10 --rate 500", speakers(1, 10, 500), nil},
 		{
-			oneRoom, "stenobus bench --no-pipe --sessions 1 --sources 200 --rate 25",
-			func(c *Config, _ *measures) {
-				c.NoPipe, c.Load.Sessions, c.Load.Sources, c.Load.Rate = true, 1, 200, 25
+			oneRoom, "stenobus bench --no-pipe --sessions 1 --sources 200 --rate 25, beside --sessions 200 --rate 25 and --sessions 1 --sources 10 --rate 500",
+			speakers(1, 200, 25),
+			[]figure{
+				{"CPU of a frame, 200 speakers in a session over 1", "times", 1.15, false, func(m *measures) float64 {
+					return ratio(m.of(oneRoom).PathCPU, m.of(manyRooms).PathCPU)
+				}},
+				{"CPU of a frame, 200 speakers in a session over 10", "times", 1.15, false, func(m *measures) float64 {
+					return ratio(m.of(oneRoom).PathCPU, m.of(smallRoom).PathCPU)
+				}},
 			},
-			[]figure{{"CPU of a frame, 200 speakers in a session over 1", "times", 1.15, false, func(m *measures) float64 {
-				return ratio(m.of(oneRoom).PathCPU, m.of(plain).PathCPU)
-			}}},
 		},
 		{
 			"1,000 sessions beside three that misbehave", "stenobus bench --rogues --no-pipe --sessions 1000 --rate 1 --final-every 4 --duration 60s --ramp 10s",
@@ -165,6 +172,13 @@ func slow(sessions int) func(*Config, *measures) {
 	return func(c *Config, _ *measures) {
 		c.NoPipe, c.Load.Sessions, c.Load.Rate, c.Load.PingEvery = true, sessions, 4, 10*time.Second
 		c.Load.Ramp, c.Duration = time.Duration(sessions)*10*time.Millisecond, 20*time.Second
+	}
+}
+
+// speakers is a load of 5,000 frames a second, however many speakers and sessions share it.
+func speakers(sessions, each int, rate float64) func(*Config, *measures) {
+	return func(c *Config, _ *measures) {
+		c.NoPipe, c.Load.Sessions, c.Load.Sources, c.Load.Rate = true, sessions, each, rate
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,27 @@ func TestScheduleIsAbsolute(t *testing.T) {
 	}
 	if got := newSchedule(begin, &LoadConfig{Rate: 50, Sources: 1}).ping(3); !got.Equal(at(3 * time.Second)) {
 		t.Errorf("third ping is due at %v", got.Sub(begin))
+	}
+}
+
+// Sessions that open a multiple of the time between frames apart don't send in step.
+func TestSessionsAreSpread(t *testing.T) {
+	t.Parallel()
+	origin := time.Unix(1000, 0)
+	var due []time.Duration
+	for i := range 200 {
+		begin := origin.Add(time.Duration(i) * 40 * time.Millisecond)
+		s := newSchedule(begin, &LoadConfig{Rate: 25, Sources: 1}).spread(origin, i, 200)
+		if d := s.frame(1).Sub(begin); d < 0 || d >= 40*time.Millisecond {
+			t.Fatalf("session %d begins %v after it opened", i, d)
+		}
+		due = append(due, s.frame(1).Sub(origin)%(40*time.Millisecond))
+	}
+	slices.Sort(due)
+	for i, d := range due {
+		if want := time.Duration(i) * 200 * time.Microsecond; (d - want).Abs() > time.Microsecond {
+			t.Fatalf("frame %d is due after %v, want %v", i, d, want)
+		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package bench
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	pingEvery = time.Second           // unless told otherwise
@@ -23,6 +26,17 @@ func newSchedule(begin time.Time, cfg *LoadConfig) schedule {
 	}
 	if s.pings == 0 {
 		s.pings = pingEvery
+	}
+	return s
+}
+
+// spread gives a session its share of the time between two frames, counted from an origin
+// that all have: else sessions may send in step, as speakers do not, and frames that come
+// together cost each process one wake-up for all of them.
+func (s schedule) spread(origin time.Time, index, sessions int) schedule {
+	if s.gap > 0 {
+		n := math.Ceil(float64(s.begin.Sub(origin)) / s.gap)
+		s.begin = origin.Add(time.Duration((n + float64(index)/float64(sessions)) * s.gap))
 	}
 	return s
 }
