@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	frameRoom    = 1024                   // messages that wait for the session, beyond it they are dropped and asked for again
+	frameRoom    = 512                    // messages that wait for the session, as many as a gateway has in flight; beyond it they are dropped and asked for again
 	ackEvery     = 64                     // numbers received without an acknowledgement
 	ackWait      = 750 * time.Millisecond // and how long one may be owed: a gateway asks after a second
 	aliveEvery   = 200 * time.Millisecond // while the log is read the gateway hears so often that this worker lives
@@ -46,7 +46,7 @@ type session struct {
 	why     string // how this worker was chosen, passed on from the assign
 	engine  Engine
 	log     *slog.Logger
-	control chan control  // from the worker's request handler
+	control chan *control // from the worker's request handler
 	roomy   chan struct{} // a source has room again
 	waiting atomic.Bool   // somebody waits for roomy
 	failed  chan error    // a source gave up
@@ -74,6 +74,8 @@ type session struct {
 	heard     chan struct{}  // closed when every source has finalised, nil before ending
 	acked     uint64
 	clock     clocks
+	timer     *time.Timer // strikes at armed
+	armed     time.Time   // zero: it has struck
 	grace     time.Duration
 	detached  bool
 	waiters   []uint64          // later attaches, rising; each waits for the last frames of the one before
@@ -106,82 +108,103 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
-
-	defer s.listening.Wait()
-	defer s.running.Wait()
-	if err := s.take(ctx); err != nil {
-		cancel(err)
-		return err
+	defer s.join()
+	if err = s.take(ctx); err == nil {
+		written := make(chan error, 1) // nil: ended is stored
+		s.running.Go(func() { written <- s.rlog.run(ctx) })
+		s.launch(ctx, time.Now())
+		err = s.loop(ctx, written)
 	}
-	written := make(chan error, 1) // nil: ended is stored
-	s.running.Go(func() { written <- s.rlog.run(ctx) })
-	err = s.loop(ctx, written)
 	cancel(err)
-	s.closeQueues()
 	return err
 }
 
-func (s *session) loop(ctx context.Context, written <-chan error) error {
-	now := time.Now()
+// join waits for all goroutines of the session, which ctx or the end of their work ends.
+func (s *session) join() {
+	s.closeQueues()
+	s.running.Wait()
+	s.listening.Wait()
+}
+
+// launch sets the clocks of a session whose log is taken, and makes it known.
+func (s *session) launch(ctx context.Context, now time.Time) {
 	s.clock.quiet = now.Add(s.quietBound())
 	s.clock.renew = now.Add(s.w.renewEvery())
 	s.open(ctx, now)
 	if len(s.waiters) > 0 { // they came while the log was taken
 		s.askToYield(ctx, now)
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	armed := now // when the timer strikes; zero: it has
+}
+
+// loop takes what comes, one thing at a time, until the session is done here.
+//
+// Here a session rests most of the time, and the runtime gives back the stack that was
+// needed meanwhile only if little of it is in use: so what is done is done in functions of
+// its own.
+func (s *session) loop(ctx context.Context, written <-chan error) error {
+	s.timer = time.NewTimer(0)
+	defer s.timer.Stop()
 	for {
-		if next := s.clock.next(); armed.IsZero() || next.Before(armed) {
-			armed = next
-			timer.Reset(time.Until(next))
-		}
+		s.arm()
+		var end error
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case err := <-s.failed:
-			return s.giveUp(err)
+			end = context.Cause(ctx)
+		case end = <-s.failed:
+			s.giveUp(end)
 		case m := <-s.msgs:
-			if err := s.message(ctx, m); err != nil {
-				return err
-			}
+			end = s.message(ctx, m)
 		case <-s.roomy:
 			s.advance(ctx)
 		case p := <-s.recalled():
 			s.remember(ctx, p)
 		case c := <-s.control:
-			if c.op == subjects.OpRelease {
-				return errReleased
-			}
-			s.steer(ctx, c)
+			end = s.steer(ctx, c)
 		case <-s.heard:
-			s.heard = nil
-			entry := s.endedEntry()
-			s.running.Go(func() { s.rlog.append(ctx, entry) }) // may have to wait for a store without a leader
+			s.concluded(ctx)
 		case err := <-written:
-			if err == nil {
-				s.w.endRecord(ctx, s.id, s.stamped())
-				s.turnAway()
-			}
+			s.stored(ctx, err)
 			return err
 		case attach := <-s.absent:
-			s.gatewayAbsent(attach, time.Now())
-		case <-timer.C:
-			armed = time.Time{}
-			if err := s.tick(ctx, time.Now()); err != nil {
-				return err
-			}
+			s.gatewayAbsent(attach)
+		case <-s.timer.C:
+			s.armed = time.Time{}
+			end = s.tick(ctx, time.Now())
+		}
+		if end != nil {
+			return end
 		}
 	}
 }
 
+// arm sets the timer to the next moment at which there is something to do.
+func (s *session) arm() {
+	if next := s.clock.next(); s.armed.IsZero() || next.Before(s.armed) {
+		s.armed = next
+		s.timer.Reset(time.Until(next))
+	}
+}
+
+// concluded writes the end of a session whose sources have all finalised.
+func (s *session) concluded(ctx context.Context) {
+	s.heard = nil
+	entry := s.endedEntry()
+	s.running.Go(func() { s.rlog.append(ctx, entry) }) // may have to wait for a store without a leader
+}
+
+// stored leaves nothing behind of a session whose end is in the log; err is why it is not.
+func (s *session) stored(ctx context.Context, err error) {
+	if err == nil {
+		s.w.endRecord(ctx, s.id, s.stamped())
+		s.turnAway()
+	}
+}
+
 // giveUp answers a source whose engine failed for good: another worker may do better.
-func (s *session) giveUp(err error) error {
+func (s *session) giveUp(err error) {
 	s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{
 		Worker: string(s.w.id), Reason: subjects.MoveEngine, Detail: err.Error(),
 	})
-	return err
 }
 
 func (s *session) fail(err error) {
@@ -191,13 +214,15 @@ func (s *session) fail(err error) {
 	}
 }
 
-// steer obeys a dispatcher: a new attach, or a drain.
-func (s *session) steer(ctx context.Context, c control) {
+// steer obeys a dispatcher: a release, a new attach, or a drain.
+func (s *session) steer(ctx context.Context, c *control) error {
 	now := time.Now()
 	switch c.op {
+	case subjects.OpRelease:
+		return errReleased
 	case subjects.OpAssign:
 		if c.attach < s.attach.Load() {
-			return
+			return nil
 		}
 		s.opts.Access = c.access
 		switch {
@@ -208,11 +233,16 @@ func (s *session) steer(ctx context.Context, c control) {
 			s.expect(ctx, c, now)
 		}
 	case subjects.OpDrain:
-		if !s.draining {
-			s.draining = true
-			s.clock.release = now
-			s.clock.drain = now.Add(s.w.cfg.DrainWait * 9 / 10)
-		}
+		s.drainFrom(now)
+	}
+	return nil
+}
+
+func (s *session) drainFrom(now time.Time) {
+	if !s.draining {
+		s.draining = true
+		s.clock.release = now
+		s.clock.drain = now.Add(s.w.cfg.DrainWait * 9 / 10)
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *session) applyStart(ctx context.Context, a *arrival) bool {
 		return false
 	default:
 		s.know(info)
-		src.queue <- item{kind: subjects.KindStart, info: info}
+		src.queue <- item{kind: subjects.KindStart, info: &info}
 	}
 	return s.applyFrame(ctx, a)
 }

@@ -25,7 +25,7 @@ const (
 type item struct {
 	kind  subjects.Kind // frames, flush, skip or start
 	frame openFrame
-	info  subjects.Source // of start: the new format
+	info  *subjects.Source // of start: the new format
 }
 
 // source is one speaker of a session: a decoder, an engine stream and the account of
@@ -167,7 +167,7 @@ func (s *source) do(ctx context.Context, it item) error {
 	case subjects.KindFlush:
 		return s.flush(ctx)
 	case subjects.KindStart:
-		return s.restart(ctx, it.info)
+		return s.restart(ctx, *it.info)
 	}
 	return nil
 }
