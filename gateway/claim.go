@@ -87,17 +87,7 @@ func (s *session) claim(ctx context.Context, req subjects.ClaimRequest) {
 
 // offer reports whether the session still is there to take it.
 func (s *session) offer(ctx context.Context, c claimed) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	default:
-	}
-	select {
-	case s.claims <- c:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return ctx.Err() == nil && s.post(func(ctx context.Context) { s.claimResult(ctx, c) })
 }
 
 func retriable(code string, goesOn bool) bool {

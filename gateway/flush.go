@@ -138,10 +138,7 @@ func (s *session) readBooks(ctx context.Context) {
 		l, err := backoff.Retry(ctx, func() (lastLife, error) { return findLastLife(ctx, s.srv.results, s.id) },
 			backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(lastLifeWait))
 		l.err = err
-		select {
-		case s.repairs <- repair{books: &l}:
-		case <-ctx.Done():
-		}
+		s.post(func(context.Context) { s.booksRead(&l) })
 	})
 }
 

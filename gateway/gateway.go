@@ -275,35 +275,41 @@ func (g *Server) clientLeft(s *session) {
 	}
 }
 
-// converse runs the session's loop and its socket's writer, and is its reader.
+// converse runs the session's loop and, where there is something to write, its socket's
+// writer. It is the socket's reader.
 func (g *Server) converse(s *session, conn *socket) {
 	var own sync.WaitGroup
 	own.Go(func() {
 		defer s.mail.close()
 		defer g.exit(s)
 		defer s.contain()
-		if err := s.run(g.work, g.stop); err != nil && !errors.Is(err, context.Canceled) {
-			s.log.Warn("session failed", "error", err)
-		}
+		s.fail(s.run(g.work, g.stop))
 	})
-	own.Go(func() {
-		err := s.out.run(g.work, conn)
-		s.wrote <- err
+	s.out.open(func() { // the loop runs until it has ended the outbox, so that own is not done before
+		own.Go(func() {
+			if err := s.out.run(g.work, conn); errors.Is(err, errSlow) {
+				g.cutOff(s.id)
+			}
+		})
 	})
-	own.Go(func() {
-		ctx, cancel := context.WithTimeout(g.work, pingEvery)
-		defer cancel()
-		if s.given && conn.Ping(ctx) == nil {
-			close(s.ponged)
-		}
-	})
-	s.hungup <- s.readSafely(g.work, conn)
-	own.Wait()
-	select {
-	case err := <-s.wrote: // the loop had ended before
-		s.writerEnded(err)
-	default:
+	if s.given {
+		own.Go(func() {
+			ctx, cancel := context.WithTimeout(g.work, pingEvery)
+			defer cancel()
+			if conn.Ping(ctx) == nil {
+				s.post(s.present)
+			}
+		})
 	}
+	err := s.readSafely(g.work, conn)
+	s.post(func(ctx context.Context) { s.hangup(ctx, err) })
+	own.Wait()
+}
+
+// cutOff notes that a client reads too slowly. Its finals stay in the store.
+func (g *Server) cutOff(id subjects.SessionID) {
+	g.metrics.ends.WithLabelValues(endSlow.code).Inc()
+	g.log.Warn("client reads too slowly, it is cut off", "session", string(id))
 }
 
 // grumble logs a fault of the bus or of another process, each message at most once in

@@ -33,10 +33,7 @@ func (s *session) readLastLife(ctx context.Context) {
 		l, err := backoff.Retry(ctx, func() (lastLife, error) { return findLastLife(ctx, s.srv.results, s.id) },
 			backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(lastLifeWait))
 		l.err = err
-		select {
-		case s.lives <- l:
-		case <-ctx.Done():
-		}
+		s.post(func(ctx context.Context) { s.resumeFrom(ctx, l) })
 	})
 }
 

@@ -22,8 +22,9 @@ const (
 // errSlow says that a client reads too slowly for what must be delivered.
 var errSlow = errors.New("client reads too slowly")
 
-// outbox holds what waits for one client, bounded in bytes. Any goroutine may push;
-// run writes.
+// outbox holds what waits for one client, bounded in bytes. Any goroutine may push. A
+// goroutine writes only while something waits: most clients have nothing to be told most
+// of the time, and there are many of them.
 type outbox struct {
 	limit   int
 	shed    func(n int)                           // told how many interims were dropped
@@ -34,7 +35,11 @@ type outbox struct {
 	bytes  int
 	closed *end
 	until  time.Time // then what waits must be written; set with closed
-	wake   chan struct{}
+
+	start   func()      // begins a goroutine with run; nil: there is no connection yet, or no more
+	writing bool        // that goroutine is there
+	idle    *time.Timer // since it last had something to do
+	ping    bool        // the client is to be asked whether it lives
 }
 
 // message waits for a client. An interim gives way to the next of its source, and to
@@ -47,7 +52,24 @@ type message struct {
 func (m *message) size() int { return len(m.data) + messageCost }
 
 func newOutbox(limit int, shed func(int), closing func(dialect.Closing) dialect.Closing) *outbox {
-	return &outbox{limit: limit, shed: shed, closing: closing, wake: make(chan struct{}, 1)}
+	return &outbox{limit: limit, shed: shed, closing: closing}
+}
+
+// open begins to write. Each start must begin a goroutine that calls run once.
+func (o *outbox) open(start func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.start = start
+	o.idle = time.AfterFunc(pingEvery, o.ask)
+	o.signal()
+}
+
+// ask has the client of an idle connection asked whether it lives.
+func (o *outbox) ask() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ping = true
+	o.signal()
 }
 
 // push never blocks. errSlow means that finals or events have no room.
@@ -131,10 +153,11 @@ func (o *outbox) mayTake() time.Duration {
 	return min(writeWait, time.Until(o.until))
 }
 
+// signal begins to write, unless that is under way. Its caller holds mu.
 func (o *outbox) signal() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
+	if o.start != nil && !o.writing {
+		o.writing = true
+		o.start()
 	}
 }
 
@@ -153,35 +176,59 @@ func (o *outbox) pop() (message, *end, bool) {
 	return m, nil, true
 }
 
-// run writes to the client until finish, ctx or an error ends it. It is the only
-// writer of conn, and closes it.
+// run writes what waits. It is the only writer of conn, and closes it at the session's end
+// and where it fails.
 func (o *outbox) run(ctx context.Context, conn *socket) error {
-	defer func() { _ = conn.CloseNow() }() // closed already in the good case
-	idle := time.NewTimer(pingEvery)
-	defer idle.Stop()
 	for {
 		m, e, ok := o.pop()
+		var err error
 		switch {
 		case ok:
-			if err := o.write(ctx, conn, m.data); err != nil {
-				return err
-			}
-			continue
+			err = o.write(ctx, conn, m.data)
 		case e != nil:
 			c := o.closing(dialect.Closing{Code: e.code, Status: e.status, Text: e.text})
+			defer o.abandon(conn)
 			return conn.finish(ctx, c.Status, cut(c.Text))
+		case o.pinging():
+			err = o.askWhether(ctx, conn)
+		case o.pause():
+			return nil
 		}
-		idle.Reset(pingEvery)
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-o.wake:
-		case <-idle.C:
-			if err := o.ping(ctx, conn); err != nil {
-				return err
-			}
+		if err != nil {
+			o.abandon(conn)
+			return err
 		}
 	}
+}
+
+// pinging tells whether a ping is due, which then is its caller's to send.
+func (o *outbox) pinging() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	due := o.ping
+	o.ping = false
+	return due
+}
+
+// pause ends the writing goroutine where nothing is left to do, until the next signal.
+func (o *outbox) pause() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) > 0 || o.closed != nil || o.ping {
+		return false
+	}
+	o.writing = false
+	o.idle.Reset(pingEvery)
+	return true
+}
+
+// abandon ends the connection. Nothing more is written, and what waits is dropped.
+func (o *outbox) abandon(conn *socket) {
+	_ = conn.CloseNow() // closed already in the good case
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.idle.Stop()
+	o.start, o.queue, o.bytes = nil, nil, 0
 }
 
 func (o *outbox) write(ctx context.Context, conn *socket, data []byte) error {
@@ -194,7 +241,7 @@ func (o *outbox) write(ctx context.Context, conn *socket, data []byte) error {
 	return err
 }
 
-func (o *outbox) ping(ctx context.Context, conn *socket) error {
+func (o *outbox) askWhether(ctx context.Context, conn *socket) error {
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	return conn.Ping(ctx)

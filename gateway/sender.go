@@ -14,6 +14,7 @@ const (
 	maxShared   = 64       // frames of one message
 	maxPayload  = 64 << 10 // bytes of one message, unless a single frame has more
 	runRoom     = 64       // most bytes that one run of a skip takes in its message
+	spareRoom   = 256      // entries, of memory that is kept although little of it is used
 )
 
 // entry is one number of a session, or the run of numbers that a skip stands for,
@@ -35,11 +36,12 @@ type entry struct {
 // pure: no clock, no bus. Its numbers begin at 1; base is where the window begins.
 type sender struct {
 	window []entry
-	first  uint64 // number with which this sender began
-	base   uint64 // number of window[0]
-	end    uint64 // number after the window's last
-	bytes  int    // what the window takes
-	room   int    // most bytes of one message
+	memory []entry // what window is a part of
+	first  uint64  // number with which this sender began
+	base   uint64  // number of window[0]
+	end    uint64  // number after the window's last
+	bytes  int     // what the window takes
+	room   int     // most bytes of one message
 
 	ready bool   // an owner has said where to begin
 	next  uint64 // number to send next
@@ -83,6 +85,9 @@ func (s *sender) push(e entry) uint64 {
 		e.count = 1
 	}
 	n := s.end
+	if len(s.window) == cap(s.window) {
+		s.makeRoom()
+	}
 	s.window = append(s.window, e)
 	s.end += e.count
 	s.bytes += e.size()
@@ -90,6 +95,19 @@ func (s *sender) push(e entry) uint64 {
 		s.accepted[e.source]++
 	}
 	return n
+}
+
+// makeRoom moves the window to the begin of its memory where enough of that is free: only to
+// append would take new memory for every few dozen frames. Much too large memory is left.
+func (s *sender) makeRoom() {
+	have, need := len(s.memory), len(s.window)
+	if need > have*3/4 || have > spareRoom && need < have/4 {
+		s.window = slices.Grow(s.window, 1)
+		s.memory = s.window[:cap(s.window)]
+		return
+	}
+	s.window = s.memory[:copy(s.memory, s.window)]
+	clear(s.memory[need:])
 }
 
 // span is how much audio the window holds, by the session clock.
@@ -182,7 +200,7 @@ func (s *sender) trim() {
 	}
 	clear(s.window[:k])
 	if s.window = s.window[k:]; len(s.window) == 0 {
-		s.window = nil
+		s.window, s.memory = nil, nil
 	}
 	s.next = max(s.next, s.base)
 	s.acked = max(s.acked, s.base-1)

@@ -293,3 +293,40 @@ func TestSenderProperty(t *testing.T) {
 		}
 	}
 }
+
+// A window that moves on takes no new memory, and after a long one its memory is given back.
+func TestWindowThatMovesTakesNoMemory(t *testing.T) {
+	s := newSender()
+	s.begin(nil, 1)
+	payload, covered := make([]byte, 120), map[uint32]uint64{}
+	round := func(frames int) {
+		for range frames {
+			s.push(entry{kind: subjects.KindFrames, source: 1, payload: payload})
+		}
+		s.next = s.end // they are sent
+		s.ack(s.end - 1)
+		covered[1] = s.last() - 10
+		s.cover(covered)
+	}
+	for range 50 {
+		round(50)
+	}
+	many := func() {
+		for range 50 {
+			round(50)
+		}
+	}
+	if n := testing.AllocsPerRun(10, many); n > 0 {
+		t.Errorf("%v allocations for 2500 frames", n)
+	}
+	if len(s.memory) > 256 {
+		t.Errorf("memory for %d entries where at most 60 wait", len(s.memory))
+	}
+	round(3000)
+	for range 200 {
+		round(50)
+	}
+	if len(s.memory) > 256 {
+		t.Errorf("memory for %d entries remains of a window that was long", len(s.memory))
+	}
+}

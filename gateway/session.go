@@ -18,7 +18,7 @@ import (
 const (
 	doubtBound   = 2 * time.Second        // for a client's first sign of life, before its id is claimed all the same
 	coverBound   = 3 * time.Second        // for results of what a worker has received from a gateway that yields
-	inboxRoom    = 256                    // messages that wait for the session's loop; beyond it the results are read from the store
+	inboxRoom    = 128                    // messages that wait for the session's loop; beyond it the results are read from the store
 	beatEvery    = time.Second            // a quiet gateway repeats its last number until that is acknowledged
 	calmBeat     = 4 * time.Second        // and then more rarely, at least thrice before its worker gives it up
 	stallBeat    = 200 * time.Millisecond // and sooner while it waits for room in flight
@@ -48,18 +48,13 @@ type session struct {
 	deflt dialect.Format
 	began time.Time
 
-	mail    *mailbox   // from the socket's reader
-	hungup  chan error // the reader's last word
-	wrote   chan error // the writer's last word
-	inbox   chan *nats.Msg
-	claims  chan claimed
-	gone    chan string // probes: nobody answers at this subject
-	repairs chan repair
-	lives   chan lastLife
-	deleted chan struct{} // the record is gone
-	ponged  chan struct{} // closed when the client has answered a ping
-	absent  atomic.Bool   // the client's connection has ended; read by a claim under way
-	spoke   atomic.Int64  // when the reader last had a message of the client, Unix ns
+	mail   *mailbox // from the socket's reader
+	inbox  chan *nats.Msg
+	gone   chan string                // probes: nobody answers at this subject
+	posted chan func(context.Context) // from other goroutines, for the loop to do; see post
+	quit   chan struct{}              // closed when the loop has ended
+	absent atomic.Bool                // the client's connection has ended; read by a claim under way
+	spoke  atomic.Int64               // when the reader last had a message of the client, Unix ns
 
 	// The client; nil while it is away.
 	conv   dialect.Conversation
@@ -151,15 +146,6 @@ type notice struct {
 	since uint64
 }
 
-// repair is what a read of the store brought: one result, or its end.
-type repair struct {
-	msg  stored
-	done bool
-	err  error
-
-	books *lastLife // of the newest result alone
-}
-
 func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Request, creds credentials, conv dialect.Conversation) *session {
 	opts := req.Options
 	opts.Access = creds.access()
@@ -173,15 +159,10 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 		resume:  req.Resume,
 		after:   req.After,
 		mail:    newMailbox(),
-		hungup:  make(chan error, 1),
-		wrote:   make(chan error, 1),
 		inbox:   make(chan *nats.Msg, inboxRoom),
-		claims:  make(chan claimed),
 		gone:    make(chan string, 1),
-		repairs: make(chan repair, 4),
-		lives:   make(chan lastLife, 1),
-		deleted: make(chan struct{}),
-		ponged:  make(chan struct{}),
+		posted:  make(chan func(context.Context)),
+		quit:    make(chan struct{}),
 		snd:     newSender(),
 		feeds:   map[string]*feed{},
 		byNum:   map[uint32]string{},
@@ -203,18 +184,39 @@ func newSession(g *Server, id subjects.SessionID, given bool, req dialect.Reques
 // run serves the session until it is over here: ended, superseded, given up, or left
 // to another gateway. ctx ends the session at once; stop asks it to leave in order.
 func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
+	defer close(s.quit)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	sub, err := s.srv.nc.ChanSubscribe(subjects.InboxAll(s.id), s.inbox)
+	sub, err := s.subscribe()
 	if err != nil {
-		s.close(endInternal.because(err.Error()))
-		return fmt.Errorf("subscribe to inbox: %w", err)
+		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
 	defer s.unwatch()
-	now := time.Now()
+	s.begin(ctx, time.Now())
+	return s.loop(ctx, stop)
+}
+
+func (s *session) subscribe() (*nats.Subscription, error) {
+	sub, err := s.srv.nc.ChanSubscribe(subjects.InboxAll(s.id), s.inbox)
+	if err != nil {
+		s.close(endInternal.because(err.Error()))
+		return nil, fmt.Errorf("subscribe to inbox: %w", err)
+	}
+	return sub, nil
+}
+
+// fail notes why a session's loop could not go on.
+func (s *session) fail(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.log.Warn("session failed", "error", err)
+	}
+}
+
+// begin sets the clocks of a session that opens and asks for its owner.
+func (s *session) begin(ctx context.Context, now time.Time) {
 	s.clock.idle = now.Add(s.idle)
 	s.clock.length = now.Add(s.srv.cfg.MaxLength)
 	if s.given {
@@ -222,48 +224,48 @@ func (s *session) run(ctx context.Context, stop <-chan struct{}) error {
 	} else {
 		s.startClaim(ctx, subjects.ReasonOpen)
 	}
-	return s.loop(ctx, stop)
+}
+
+// post lets the loop do something. It waits until that is about to begin, and reports
+// false where the loop has ended. Whoever holds turn must not wait so.
+func (s *session) post(do func(context.Context)) bool {
+	select {
+	case s.posted <- do:
+		return true
+	case <-s.quit:
+		return false
+	}
 }
 
 // loop takes what comes, one thing at a time, until the session is done here. Its caller
 // holds turn, and has it again when it returns.
+//
+// Here a session rests most of the time, so what rests with it is kept small: the runtime
+// keeps some 100 bytes for each case of the select, and gives back the stack that was
+// needed meanwhile only if little of it is in use.
 func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
-	ponged := s.ponged
 	s.timer = time.NewTimer(0)
 	defer s.timer.Stop()
 	for s.phase != done {
 		s.arm()
 		s.turn.Unlock()
-		var do func()
+		var do func(context.Context)
 		select {
 		case <-ctx.Done():
 		case <-stop:
-			stop, do = nil, func() { s.stop(time.Now()) }
-		case <-ponged:
-			ponged, do = nil, func() { s.present(ctx) }
+			stop, do = nil, func(context.Context) { s.stop(time.Now()) }
 		case <-s.mail.wake:
-			do = func() {
+			do = func(ctx context.Context) {
 				s.present(ctx)
 				s.received()
 			}
-		case err := <-s.hungup:
-			do = func() { s.hangup(ctx, err) }
-		case err := <-s.wrote:
-			do = func() { s.writerEnded(err) }
 		case m := <-s.inbox:
-			do = func() { s.fromWorker(ctx, m) }
-		case c := <-s.claims:
-			do = func() { s.claimResult(ctx, c) }
+			do = func(ctx context.Context) { s.fromWorker(ctx, m) }
 		case subject := <-s.gone:
-			do = func() { s.workerGone(ctx, subject) }
-		case r := <-s.repairs:
-			do = func() { s.repaired(ctx, r) }
-		case l := <-s.lives:
-			do = func() { s.resumeFrom(ctx, l) }
-		case <-s.deleted:
-			do = func() { s.close(s.closing) }
+			do = func(ctx context.Context) { s.workerGone(ctx, subject) }
+		case do = <-s.posted:
 		case <-s.timer.C:
-			do = func() {
+			do = func(ctx context.Context) {
 				s.armed = time.Time{}
 				s.tick(ctx, time.Now())
 			}
@@ -276,7 +278,7 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 		if s.phase == done { // the socket's reader has closed it meanwhile
 			break
 		}
-		do()
+		do(ctx)
 		if s.booksWanted {
 			s.readBooks(ctx)
 		}
@@ -371,15 +373,6 @@ func (s *session) hangup(ctx context.Context, err error) {
 		}
 	}
 	s.flow(time.Now())
-}
-
-// writerEnded takes the writer's last word. A client that reads too slowly is cut
-// off; its finals stay in the store.
-func (s *session) writerEnded(err error) {
-	if errors.Is(err, errSlow) {
-		s.srv.metrics.ends.WithLabelValues(endSlow.code).Inc()
-		s.log.Warn("client reads too slowly, it is cut off")
-	}
 }
 
 // close ends the connection and, with it, the session here.

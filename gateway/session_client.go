@@ -100,45 +100,36 @@ func (s *session) readMissed(ctx context.Context) {
 	after := s.tail.cursor
 	s.srv.metrics.repairs.Inc()
 	s.srv.wg.Go(func() {
-		post := func(r repair) bool {
-			select {
-			case s.repairs <- r:
-				return true
-			case <-ctx.Done():
-				return false
-			}
-		}
-		err := readStore(ctx, s.srv.results, s.id, after, func(m stored) bool { return post(repair{msg: m}) })
-		post(repair{done: true, err: err})
+		err := readStore(ctx, s.srv.results, s.id, after, func(m stored) bool {
+			return s.post(func(ctx context.Context) { s.repaired(ctx, m) })
+		})
+		s.post(func(context.Context) { s.readThrough(err) })
 	})
 }
 
-// repaired takes what the store gave.
-func (s *session) repaired(ctx context.Context, r repair) {
-	if r.books != nil {
-		s.booksRead(r.books)
+// repaired takes one result that the store gave.
+func (s *session) repaired(ctx context.Context, r stored) {
+	if r.seq <= s.tail.cursor {
 		return
 	}
-	if r.done {
-		s.tail.reading = false
-		if r.err != nil {
-			s.grumble("results not read", r.err)
-		}
-		s.clock.late = time.Time{}
-		s.expectResult()
-		return
-	}
-	if r.msg.seq <= s.tail.cursor {
-		return
-	}
-	s.tail.cursor = r.msg.seq
+	s.tail.cursor = r.seq
 	switch {
-	case r.msg.envelope.Life < s.stamp.Life && !safeguard.LifeOff:
-	case r.msg.envelope.Life > s.stamp.Life:
+	case r.envelope.Life < s.stamp.Life && !safeguard.LifeOff:
+	case r.envelope.Life > s.stamp.Life:
 		s.close(endSuperseded)
 	default:
-		s.deliver(ctx, r.msg)
+		s.deliver(ctx, r)
 	}
+}
+
+// readThrough notes that the store has given all that it had.
+func (s *session) readThrough(err error) {
+	s.tail.reading = false
+	if err != nil {
+		s.grumble("results not read", err)
+	}
+	s.clock.late = time.Time{}
+	s.expectResult()
 }
 
 // deliver hands one stored result on. Results come here once each, in order.
@@ -294,11 +285,12 @@ func (s *session) sessionEnded(ctx context.Context, e subjects.Ended) {
 	stamp, worker := s.stamp, subjects.WorkerID(s.worker)
 	s.unwatch()
 	s.clock = clocks{} // all is said
+	log := s.log
 	s.srv.wg.Go(func() {
-		defer close(s.deleted)
 		if err := s.srv.endRecord(ctx, s.id, worker, stamp); err != nil && ctx.Err() == nil {
-			s.log.Warn("record is left to expire", "error", err)
+			log.Warn("record is left to expire", "error", err)
 		}
+		s.post(func(context.Context) { s.close(s.closing) })
 	})
 }
 
@@ -369,8 +361,7 @@ func (s *session) send(messages [][]byte, source string) {
 			out.source = source
 		}
 		if err := s.out.push(out); err != nil {
-			s.log.Warn("client reads too slowly, it is cut off")
-			s.srv.metrics.ends.WithLabelValues(endSlow.code).Inc()
+			s.srv.cutOff(s.id)
 			s.out.cut(endSlow)
 			return
 		}

@@ -42,7 +42,15 @@ func (g *Server) upgrade(w http.ResponseWriter, r *http.Request, req dialect.Req
 	return &socket{conn, taken.conn}, nil
 }
 
-// hijacking remembers the connection that the library takes over.
+// Buffers of a connection, bytes: an open and silent one keeps them. What is longer takes
+// another system call. net/http's own are of 4 KiB each.
+const (
+	readRoom  = 1 << 10 // a frame of 20 ms in JSON and base64, at 16 kHz and 16 bits
+	writeRoom = 1 << 10 // most results
+)
+
+// hijacking remembers the connection that the library takes over, and gives it smaller
+// buffers than net/http does.
 type hijacking struct {
 	http.ResponseWriter
 	conn net.Conn
@@ -50,8 +58,16 @@ type hijacking struct {
 
 func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
 	h.conn = conn
-	return conn, buf, err
+	early, _ := buf.Reader.Peek(buf.Reader.Buffered()) // a client may speak before it is answered
+	r := bufio.NewReaderSize(bytes.NewReader(early), max(readRoom, len(early)))
+	if _, err := r.Peek(len(early)); err != nil { // the library goes on with what is buffered
+		return nil, nil, err
+	}
+	return conn, bufio.NewReadWriter(r, bufio.NewWriterSize(conn, writeRoom)), nil
 }
 
 // finish ends the connection with a close frame and waits for its answer, within closeWait

@@ -112,7 +112,7 @@ func (s *session) reassign(req subjects.WorkerRequest) *subjects.Error {
 // that its small queue is full is asked again by whoever wants something of it.
 func (s *session) tell(c control) {
 	select {
-	case s.control <- c:
+	case s.control <- &c:
 	default:
 	}
 }
@@ -158,7 +158,7 @@ func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.W
 	s := &session{
 		w: w, id: id, own: subjects.Stamp{Life: req.Life, Epoch: req.Epoch},
 		opts: req.Options, reason: req.Reason, why: req.Why, engine: engine, log: log,
-		control: make(chan control, 8),
+		control: make(chan *control, 8),
 		roomy:   make(chan struct{}, 1),
 		failed:  make(chan error, 1),
 		fatal:   make(chan error, 1),
@@ -186,7 +186,11 @@ func (w *Worker) newSession(id subjects.SessionID, engine Engine, req subjects.W
 // hold keeps a session's slot for as long as the session runs.
 func (w *Worker) hold(work context.Context, s *session) {
 	s.log.Info("session taken", "reason", s.reason)
-	err := s.run(work)
+	w.letGo(work, s, s.run(work))
+}
+
+// letGo frees the slot of a session that is done here; err is why.
+func (w *Worker) letGo(work context.Context, s *session, err error) {
 	w.mu.Lock()
 	delete(w.sessions, s.id)
 	if err == nil || errors.Is(err, errEnded) {

@@ -19,7 +19,7 @@ const (
 )
 
 // expect notes the gateway of an attach, and lets it wait if it is not the present one.
-func (s *session) expect(ctx context.Context, c control, now time.Time) {
+func (s *session) expect(ctx context.Context, c *control, now time.Time) {
 	s.probes[c.attach] = c.probe
 	if s.queue(c.attach); len(s.waiters) == 1 {
 		s.askToYield(ctx, now)
@@ -69,9 +69,9 @@ func (s *session) probeGateway(ctx context.Context, attach uint64, subject strin
 }
 
 // gatewayAbsent hands over without waiting for a gateway that is not there.
-func (s *session) gatewayAbsent(attach uint64, now time.Time) {
+func (s *session) gatewayAbsent(attach uint64) {
 	if attach == s.attach.Load() && len(s.waiters) > 0 {
-		s.clock.hand = now
+		s.clock.hand = time.Now()
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // recall is a reading of the audio log for a session. The log is read only where a
 // gateway and its window are gone: nobody else can send again what is missing then.
 type recall struct {
-	found chan passage
+	found chan *passage
 	until uint64                           // numbers from here on are a living gateway's; 0: there is none
 	then  []func(context.Context, passage) // what waits for it, in order
 }
@@ -51,7 +51,7 @@ func (s *session) read(ctx context.Context, until uint64, then func(context.Cont
 		r.then = append(r.then, then)
 		return
 	}
-	r := &recall{found: make(chan passage, 1), until: until, then: []func(context.Context, passage){then}}
+	r := &recall{found: make(chan *passage, 1), until: until, then: []func(context.Context, passage){then}}
 	s.after.recall = r
 	s.clock.alive = time.Now().Add(aliveEvery)
 	want := wanted{life: s.own.Life, from: s.recv.next, covered: s.covered}
@@ -61,7 +61,7 @@ func (s *session) read(ctx context.Context, until uint64, then func(context.Cont
 		if err != nil && ctx.Err() == nil {
 			s.w.grumble(s.log, "the audio log could not be read to its end", err)
 		}
-		r.found <- p
+		r.found <- &p
 	})
 }
 
@@ -87,7 +87,7 @@ func (s *session) readSince(ctx context.Context) time.Time {
 func covers(k subjects.Kind) bool { return k == subjects.KindFinal || k == subjects.KindMark }
 
 // recalled is ready when the reading under way has ended.
-func (s *session) recalled() <-chan passage {
+func (s *session) recalled() <-chan *passage {
 	if s.after.recall == nil {
 		return nil
 	}
@@ -95,8 +95,8 @@ func (s *session) recalled() <-chan passage {
 }
 
 // remember takes in what was read, and goes on with what waited for it.
-func (s *session) remember(ctx context.Context, p passage) {
-	r := s.after.recall
+func (s *session) remember(ctx context.Context, read *passage) {
+	r, p := s.after.recall, *read
 	s.after.recall, s.clock.alive = nil, time.Time{}
 	if s.ending != nil {
 		return

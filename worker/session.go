@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	frameRoom    = 1024                   // messages that wait for the session, beyond it they are dropped and asked for again
+	frameRoom    = 512                    // messages that wait for the session, as many as a gateway has in flight; beyond it they are dropped and asked for again
 	ackEvery     = 64                     // numbers received without an acknowledgement
 	ackWait      = 750 * time.Millisecond // and how long one may be owed: a gateway asks after a second
 	aliveEvery   = 200 * time.Millisecond // while the log is read the gateway hears so often that this worker lives
@@ -55,7 +55,7 @@ type session struct {
 	why     string // how this worker was chosen, passed on from the assign
 	engine  Engine
 	log     *slog.Logger
-	control chan control  // from the worker's request handler
+	control chan *control // from the worker's request handler
 	roomy   chan struct{} // a source has room again
 	waiting atomic.Bool   // somebody waits for roomy
 	failed  chan error    // a source gave up
@@ -117,95 +117,97 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is gone with it
-
-	defer s.listening.Wait()
-	defer s.running.Wait()
-	if err := s.take(ctx); err != nil {
-		cancel(err)
-		return err
+	defer s.join()
+	if err = s.take(ctx); err == nil {
+		written := make(chan error, 1) // nil: ended is stored
+		s.running.Go(func() { written <- s.rlog.run(ctx) })
+		s.launch(ctx, time.Now())
+		err = s.loop(ctx, written)
 	}
-	written := make(chan error, 1) // nil: ended is stored
-	s.running.Go(func() { written <- s.rlog.run(ctx) })
-	err = s.loop(ctx, written)
 	cancel(err)
-	s.closeQueues()
 	return err
 }
 
-// loop takes what comes, one thing at a time. Its caller holds turn, and has it again when
-// it returns.
-func (s *session) loop(ctx context.Context, written <-chan error) error {
-	now := time.Now()
+// join waits for all goroutines of the session, which ctx or the end of their work ends.
+func (s *session) join() {
+	s.closeQueues()
+	s.running.Wait()
+	s.listening.Wait()
+}
+
+// launch sets the clocks of a session whose log is taken, and makes it known.
+func (s *session) launch(ctx context.Context, now time.Time) {
 	s.clock.quiet = now.Add(s.quietBound())
 	s.clock.renew = now.Add(s.w.renewEvery())
 	s.open(ctx, now)
 	if len(s.waiters) > 0 { // they came while the log was taken
 		s.askToYield(ctx, now)
 	}
+}
+
+// errStored is the good end of a session: it is in the log.
+var errStored = errors.New("ended")
+
+// loop takes what comes, one thing at a time, until the session is done here. Its caller
+// holds turn, and has it again when it returns.
+func (s *session) loop(ctx context.Context, written <-chan error) error {
 	s.timer = time.NewTimer(0)
 	defer s.timer.Stop()
-	s.armed = now
 	for {
 		s.arm()
 		recalled, heard := s.recalled(), s.heard
-		var do func() error // returns what ends the session here
 		s.turn.Unlock()
-		select {
-		case <-ctx.Done():
-			do = func() error { return context.Cause(ctx) }
-		case err := <-s.fatal:
-			do = func() error { return err }
-		case err := <-s.failed:
-			do = func() error { return s.giveUp(err) }
-		case <-s.roomy:
-			do = func() error {
-				s.advance(ctx)
-				return nil
-			}
-		case p := <-recalled:
-			do = func() error {
-				s.remember(ctx, p)
-				return nil
-			}
-		case c := <-s.control:
-			do = func() error {
-				if c.op == subjects.OpRelease {
-					return errReleased
-				}
-				s.steer(ctx, c)
-				return nil
-			}
-		case <-heard:
-			do = func() error {
-				s.heard = nil
-				entry := s.endedEntry()
-				s.running.Go(func() { s.rlog.append(ctx, entry) }) // may have to wait for a store without a leader
-				return nil
-			}
-		case err := <-written:
-			s.turn.Lock()
-			if err == nil {
-				s.w.endRecord(ctx, s.id, s.stamped())
-				s.turnAway()
-			}
-			return err
-		case attach := <-s.absent:
-			do = func() error {
-				s.gatewayAbsent(attach, time.Now())
-				return nil
-			}
-		case <-s.changed:
-			do = func() error { return nil }
-		case <-s.timer.C:
-			do = func() error {
-				s.armed = time.Time{}
-				return s.tick(ctx, time.Now())
-			}
-		}
+		do := s.await(ctx, written, recalled, heard)
 		s.turn.Lock()
-		if err := do(); err != nil {
+		if err := do(); errors.Is(err, errStored) {
+			return nil
+		} else if err != nil {
 			return err
 		}
+	}
+}
+
+// await waits for the next thing to do, and returns it; what that returns ends the session
+// here.
+//
+// Here a session rests most of the time, and the runtime gives back the stack that was
+// needed meanwhile only if little of it is in use: so what is done is done in functions of
+// its own.
+func (s *session) await(ctx context.Context, written <-chan error, recalled <-chan *passage, heard <-chan struct{}) func() error {
+	select {
+	case <-ctx.Done():
+		return func() error { return context.Cause(ctx) }
+	case err := <-s.fatal:
+		return func() error { return err }
+	case err := <-s.failed:
+		return func() error { return s.giveUp(err) }
+	case <-s.roomy:
+		return done(func() { s.advance(ctx) })
+	case p := <-recalled:
+		return done(func() { s.remember(ctx, p) })
+	case c := <-s.control:
+		return func() error { return s.steer(ctx, c) }
+	case <-heard:
+		return done(func() { s.concluded(ctx) })
+	case err := <-written:
+		return func() error { return s.stored(ctx, err) }
+	case attach := <-s.absent:
+		return done(func() { s.gatewayAbsent(attach) })
+	case <-s.changed:
+		return done(func() {})
+	case <-s.timer.C:
+		return func() error {
+			s.armed = time.Time{}
+			return s.tick(ctx, time.Now())
+		}
+	}
+}
+
+// done is something to do that does not end the session.
+func done(do func()) func() error {
+	return func() error {
+		do()
+		return nil
 	}
 }
 
@@ -242,6 +244,23 @@ func (s *session) arrived(ctx context.Context, m *nats.Msg) {
 	}
 }
 
+// concluded writes the end of a session whose sources have all finalised.
+func (s *session) concluded(ctx context.Context) {
+	s.heard = nil
+	entry := s.endedEntry()
+	s.running.Go(func() { s.rlog.append(ctx, entry) }) // may have to wait for a store without a leader
+}
+
+// stored leaves nothing behind of a session whose end is in the log; err is why it is not.
+func (s *session) stored(ctx context.Context, err error) error {
+	if err != nil {
+		return err
+	}
+	s.w.endRecord(ctx, s.id, s.stamped())
+	s.turnAway()
+	return errStored
+}
+
 // giveUp answers a source whose engine failed for good: another worker may do better.
 func (s *session) giveUp(err error) error {
 	s.publish(subjects.ChannelRelease, subjects.KindRelease, subjects.Release{
@@ -257,13 +276,15 @@ func (s *session) fail(err error) {
 	}
 }
 
-// steer obeys a dispatcher: a new attach, or a drain.
-func (s *session) steer(ctx context.Context, c control) {
+// steer obeys a dispatcher: a release, a new attach, or a drain.
+func (s *session) steer(ctx context.Context, c *control) error {
 	now := time.Now()
 	switch c.op {
+	case subjects.OpRelease:
+		return errReleased
 	case subjects.OpAssign:
 		if c.attach < s.attach.Load() {
-			return
+			return nil
 		}
 		s.opts.Access = c.access
 		switch {
@@ -274,11 +295,16 @@ func (s *session) steer(ctx context.Context, c control) {
 			s.expect(ctx, c, now)
 		}
 	case subjects.OpDrain:
-		if !s.draining {
-			s.draining = true
-			s.clock.release = now
-			s.clock.drain = now.Add(s.w.cfg.DrainWait * 9 / 10)
-		}
+		s.drainFrom(now)
+	}
+	return nil
+}
+
+func (s *session) drainFrom(now time.Time) {
+	if !s.draining {
+		s.draining = true
+		s.clock.release = now
+		s.clock.drain = now.Add(s.w.cfg.DrainWait * 9 / 10)
 	}
 }
 

@@ -57,17 +57,17 @@ func (s *session) take(ctx context.Context) error {
 			if c.op == subjects.OpRelease {
 				return errReleased
 			}
-			s.early(ctx, c)
+			s.early(c)
 		}
 	}
 }
 
 // early obeys a dispatcher while the log is being taken. A later attach waits for what
 // the client of the one before has said, here as later.
-func (s *session) early(ctx context.Context, c control) {
+func (s *session) early(c *control) {
 	switch {
 	case c.op == subjects.OpDrain:
-		s.steer(ctx, c)
+		s.drainFrom(time.Now())
 	case c.attach > s.attach.Load():
 		s.opts.Access = c.access
 		s.probes[c.attach] = c.probe

@@ -115,7 +115,8 @@ func TestFramesOfAPromptEngineStayInOrder(t *testing.T) {
 // the frame on which the first one failed among it, and each once.
 func TestStreamFailsOnAFrameThatWentDirect(t *testing.T) {
 	t.Parallel()
-	q := &quick{failAt: 40}
+	const failAt = 40
+	q := &quick{failAt: failAt}
 	k := &sink{entries: make(chan entry, 8), roomy: make(chan struct{}, 1)}
 	cfg := sourceConfig{session: "s", engine: q, desc: q.Describe(), idleCommit: time.Hour, turnLimit: 24 * time.Hour}
 	src := newSource(subjects.Source{Source: 1, Name: "a"}, cfg, k, slog.New(slog.DiscardHandler))
@@ -125,14 +126,13 @@ func TestStreamFailsOnAFrameThatWentDirect(t *testing.T) {
 		return openFrame{n: n, count: 1, at: int64(n) * 20, packet: -1, payload: []byte{1}}
 	}
 	src.put(item{kind: subjects.KindFrames, frame: frame(1)})
-	for src.pending.Load() > 0 { // the first one opens the stream
-		runtime.Gosched()
+	for n := uint64(2); n < failAt; n++ {
+		for f := frame(n); !src.direct(t.Context(), f); { // the first one opens the stream meanwhile
+			runtime.Gosched()
+		}
 	}
-	for n := uint64(2); n <= 50; n++ {
+	for n := uint64(failAt); n <= 50; n++ {
 		if f := frame(n); !src.direct(t.Context(), f) {
-			if n < 40 {
-				t.Fatalf("frame %d did not go direct", n)
-			}
 			src.put(item{kind: subjects.KindFrames, frame: f})
 		}
 	}

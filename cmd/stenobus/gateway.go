@@ -101,6 +101,7 @@ Examples:
 }
 
 func (c *gatewayCmd) Run(p *program) error {
+	leanHeap()
 	l, err := listen("--listen", c.Listen)
 	if err != nil {
 		return err

@@ -119,6 +119,7 @@ Examples:
 }
 
 func (c *workerCmd) Run(p *program) error {
+	leanHeap()
 	engines, err := c.engines()
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ type Result struct {
 	Busy    map[string]float64 `json:"cpu_ms_per_s"`       // by process, also where no frame was sent
 	OpenCPU map[string]float64 `json:"cpu_us_per_open"`    // by process, while sessions opened and first spoke
 	RSS     map[string]float64 `json:"rss_kb_per_session"` // by process, over what it had with no session
+	BaseRSS map[string]float64 `json:"rss_kb_no_session"`  // by process, before the first session
 
 	Claim // from connecting to a worker that is ready
 	Frame // from the time at which a frame was due to its engine
@@ -87,12 +88,13 @@ func (r *Result) figures() []*float64 {
 
 // byProcess are those of them that each process has.
 func (r *Result) byProcess() []*map[string]float64 {
-	return []*map[string]float64{&r.CPU, &r.Pipe, &r.Busy, &r.OpenCPU, &r.RSS}
+	return []*map[string]float64{&r.CPU, &r.Pipe, &r.Busy, &r.OpenCPU, &r.RSS, &r.BaseRSS}
 }
 
 func resultOf(c *Config, path, pipe *measured) Result {
 	r := Result{
-		CPU: map[string]float64{}, Pipe: map[string]float64{}, Busy: map[string]float64{}, OpenCPU: map[string]float64{}, RSS: map[string]float64{},
+		CPU: map[string]float64{}, Pipe: map[string]float64{}, Busy: map[string]float64{}, OpenCPU: map[string]float64{},
+		RSS: map[string]float64{}, BaseRSS: map[string]float64{},
 		PathCPU:    round(path.perFrame()),
 		PipeCPU:    round(pipe.perFrame()),
 		Ratio:      round(ratio(path.perFrame(), pipe.perFrame())),
@@ -112,6 +114,7 @@ func resultOf(c *Config, path, pipe *measured) Result {
 		r.Busy[role] = round(ratio(ms(u.cpu), path.took.Seconds()))
 		r.OpenCPU[role] = round(float64(u.opening.Microseconds()) / float64(c.Load.Sessions))
 		r.RSS[role] = round(float64(u.rssKB) / float64(c.Load.Sessions))
+		r.BaseRSS[role] = float64(u.baseKB)
 	}
 	r.Isolation = path.apart
 	for role, u := range pipe.roles {
@@ -191,14 +194,14 @@ func (r *Result) Table(out io.Writer) error {
 
 func (r *Result) processTable(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "\tCPU a frame, µs\tin a bare pipe\tCPU, % of a core\tmemory a session, kB\t\n")
+	fmt.Fprint(w, "\tCPU a frame, µs\tin a bare pipe\tCPU, % of a core\tmemory a session, kB\twith no session, MB\t\n")
 	for _, role := range r.roles() {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", role,
-			cell(r.CPU, role, 1, 1), cell(r.Pipe, role, 1, 1), cell(r.Busy, role, 10, 1), cell(r.RSS, role, 1, 0))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", role,
+			cell(r.CPU, role, 1, 1), cell(r.Pipe, role, 1, 1), cell(r.Busy, role, 10, 1), cell(r.RSS, role, 1, 0), cell(r.BaseRSS, role, 1000, 1))
 	}
-	fmt.Fprintf(w, "all but the client\t%.1f\t%.1f\t\t\t\n", r.PathCPU, r.PipeCPU)
+	fmt.Fprintf(w, "all but the client\t%.1f\t%.1f\t\t\t\t\n", r.PathCPU, r.PipeCPU)
 	if r.Ratio > 0 {
-		fmt.Fprintf(w, "path : pipe\t%.2f\t\t\t\t\n", r.Ratio)
+		fmt.Fprintf(w, "path : pipe\t%.2f\t\t\t\t\t\n", r.Ratio)
 	}
 	return w.Flush()
 }

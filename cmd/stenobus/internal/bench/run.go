@@ -115,7 +115,8 @@ type measured struct {
 type used struct {
 	opening time.Duration // CPU while the sessions opened
 	cpu     time.Duration // and in the steady phase
-	rssKB   int64         // at its end, more than when nobody was connected
+	baseKB  int64         // resident when nobody was connected
+	rssKB   int64         // and how much more at the end of the steady phase
 }
 
 // measure starts a site, puts the load on it and stops it.
@@ -146,7 +147,8 @@ func (c *Config) measure(ctx context.Context, name string, k kind) (m measured, 
 	}
 	for role, end := range w.end {
 		m.roles[role] = used{
-			cpu: end.CPU - w.begin[role].CPU, opening: w.begin[role].CPU - idle[role].CPU, rssKB: end.RSSKB - idle[role].RSSKB,
+			cpu: end.CPU - w.begin[role].CPU, opening: w.begin[role].CPU - idle[role].CPU,
+			baseKB: idle[role].RSSKB, rssKB: end.RSSKB - idle[role].RSSKB,
 		}
 	}
 	err = errors.Join(err, m.Wrong())

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"os"
+	"runtime/debug"
+)
+
+// gcPercent is by how much the heap of a gateway or a worker may grow before the next
+// garbage collection, where GOGC does not say otherwise. Go's own default, 100, doubles what
+// a session takes. These allocate little for each frame, so that they seldom collect anyway:
+// "stenobus bench --no-pipe --sessions 250" shows no more CPU for less than half of it.
+const gcPercent = 40
+
+// leanHeap is for processes whose memory many sessions fill.
+func leanHeap() {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
+}

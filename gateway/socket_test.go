@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// A client may send its first message with its handshake, before it has an answer. What
+// net/http has read of it already is not lost, however much that is.
+func TestMessageThatComesWithTheHandshake(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 100, readRoom - 8, readRoom, readRoom + 1, 3000, 60_000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			got := make(chan []byte, 2)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(got)
+				conn, err := websocket.Accept(&hijacking{ResponseWriter: w}, r, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conn.SetReadLimit(-1)
+				for range 2 {
+					_, data, err := conn.Read(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					got <- data
+				}
+				_ = conn.CloseNow()
+			}))
+			t.Cleanup(server.Close)
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			want := bytes.Repeat([]byte("x"), size)
+			all := "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n" +
+				string(maskedFrame(want)) + string(maskedFrame([]byte("second")))
+			if _, err := conn.Write([]byte(all)); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || r.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("the handshake was answered with %v, %v", r, err)
+			}
+			if first := <-got; !bytes.Equal(first, want) {
+				t.Errorf("the first message has %d bytes, %d were sent", len(first), len(want))
+			}
+			if second := <-got; string(second) != "second" {
+				t.Errorf("the second message is %q", second)
+			}
+		})
+	}
+}
+
+// maskedFrame is a text message of a client, masked with zeros (RFC 6455, 5.2).
+func maskedFrame(data []byte) []byte {
+	const text, masked, mask = 0x81, 0x80, "\x00\x00\x00\x00"
+	header := []byte{text, masked | byte(min(len(data), 126))}
+	if len(data) >= 126 {
+		header[1] = masked | 126
+		header = append(header, byte(len(data)>>8), byte(len(data)))
+	}
+	return append(append(header, mask...), data...)
+}
