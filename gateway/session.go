@@ -119,6 +119,8 @@ type session struct {
 	reason   string // of the session's end, for the log
 	leaveAt  uint64 // last number when leave began
 	clock    clocks
+	heard    *feed     // of the newest frame
+	oldest   time.Time // since when frames wait for others to share their message; zero: none does
 	asked    time.Time // since when the owner owes an answer; zero: it owes none
 	took     time.Time // when the owner was assigned
 	connects uint64    // how often this gateway had lost the bus by then
@@ -244,7 +246,7 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 		case <-s.mail.wake:
 			do = func() {
 				s.present(ctx)
-				s.received()
+				s.received(time.Now())
 			}
 		case err := <-s.hungup:
 			do = func() { s.hangup(ctx, err) }
