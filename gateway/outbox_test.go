@@ -57,7 +57,7 @@ func TestClientThatReadsByTrickle(t *testing.T) {
 				wrote <- err
 				return
 			}
-			wrote <- o.run(context.WithoutCancel(r.Context()), &socket{conn, taken.conn})
+			wrote <- o.run(context.WithoutCancel(r.Context()), &socket{Conn: conn, raw: taken.conn})
 		})}
 		go func() { _ = server.Serve(l) }()
 		near, far := net.Pipe()

@@ -35,11 +35,12 @@ type entry struct {
 // pure: no clock, no bus. Its numbers begin at 1; base is where the window begins.
 type sender struct {
 	window []entry
-	first  uint64 // number with which this sender began
-	base   uint64 // number of window[0]
-	end    uint64 // number after the window's last
-	bytes  int    // what the window takes
-	room   int    // most bytes of one message
+	memory []entry // in which the window lies
+	first  uint64  // number with which this sender began
+	base   uint64  // number of window[0]
+	end    uint64  // number after the window's last
+	bytes  int     // what the window takes
+	room   int     // most bytes of one message
 
 	ready bool   // an owner has said where to begin
 	next  uint64 // number to send next
@@ -47,6 +48,7 @@ type sender struct {
 	again []span // ranges asked for again, before next
 
 	infos []subjects.FrameInfo // of the message made last
+	body  []byte               // its payload, where frames share it
 
 	sources  map[uint32]subjects.Source // state of live sources just before base
 	covered  map[uint32]uint64          // by source, from stored results
@@ -83,13 +85,31 @@ func (s *sender) push(e entry) uint64 {
 		e.count = 1
 	}
 	n := s.end
-	s.window = append(s.window, e)
+	s.keep(e)
 	s.end += e.count
 	s.bytes += e.size()
 	if e.kind == subjects.KindFrames {
 		s.accepted[e.source]++
 	}
 	return n
+}
+
+// keep adds an entry to the window. At the end of its memory the window moves back to the
+// beginning where it has left behind at least half, so that a steady one allocates nothing;
+// memory that is far too large by now is not kept.
+func (s *sender) keep(e entry) {
+	const least = 32 // entries
+	n, end := len(s.window), cap(s.window)
+	if n == end && 2*n <= cap(s.memory) && cap(s.memory) <= 8*max(n, least) {
+		back := s.memory[:n]
+		copy(back, s.window)
+		clear(s.window) // let the payloads go
+		s.window, end = back, cap(back)
+	}
+	s.window = append(s.window, e)
+	if n == end {
+		s.memory = s.window[:0]
+	}
 }
 
 // span is how much audio the window holds, by the session clock.
@@ -182,7 +202,7 @@ func (s *sender) trim() {
 	}
 	clear(s.window[:k])
 	if s.window = s.window[k:]; len(s.window) == 0 {
-		s.window = nil
+		s.window, s.memory = nil, nil
 	}
 	s.next = max(s.next, s.base)
 	s.acked = max(s.acked, s.base-1)
