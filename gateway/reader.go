@@ -71,11 +71,7 @@ func (s *session) direct(events []dialect.Event, now time.Time) bool {
 	if wait := s.pace.wait(len(s.feeds), now); wait > 0 {
 		return false
 	}
-	defer func() {
-		if s.phase == done || s.booksWanted { // the loop must see that
-			s.mail.knock()
-		}
-	}()
+	defer s.leaveToLoop()
 	defer s.contain()
 	for _, ev := range events {
 		s.event(ev)
@@ -84,4 +80,11 @@ func (s *session) direct(events []dialect.Event, now time.Time) bool {
 	s.flow(now)
 	s.arm()
 	return true
+}
+
+// leaveToLoop wakes the loop where it must see what was done in its stead.
+func (s *session) leaveToLoop() {
+	if s.phase == done || s.booksWanted {
+		s.mail.knock()
+	}
 }

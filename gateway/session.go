@@ -59,6 +59,7 @@ type session struct {
 	deleted chan struct{} // the record is gone
 	ponged  chan struct{} // closed when the client has answered a ping
 	absent  atomic.Bool   // the client's connection has ended; read by a claim under way
+	departs atomic.Bool   // the server's departures have it
 	spoke   atomic.Int64  // when the reader last had a message of the client, Unix ns
 
 	// The client; nil while it is away.
@@ -121,6 +122,7 @@ type session struct {
 	clock    clocks
 	heard    *feed     // of the newest frame
 	oldest   time.Time // since when frames wait for others to share their message; zero: none does
+	goes     bool      // what waits goes now
 	asked    time.Time // since when the owner owes an answer; zero: it owes none
 	took     time.Time // when the owner was assigned
 	connects uint64    // how often this gateway had lost the bus by then

@@ -3,9 +3,10 @@ package gateway
 import "time"
 
 // Frames that share a message wait for Config.Share at most, and for no frame that is
-// expected later than that: the last one in time sends all of them, in the goroutine of the
-// socket's reader. To wake the session's loop for each message would cost more than to share
-// it saves, so the loop's timer is for speakers that stop. It is put off with each message.
+// expected later than that. With the last one in time they wait a little more for the messages
+// of other sessions, if that is in time too, see departures. To wake the session's loop for
+// each message would cost more than to share it saves, so the loop's timer is for speakers
+// that stop and for want of departures. It is put off with each message.
 
 // cadence is when a source's next frame is expected.
 type cadence struct {
@@ -33,14 +34,15 @@ func (c *cadence) expects(now, by time.Time) bool {
 // waits tells whether the frames that can be sent wait for others to share their message.
 func (s *session) waits(now time.Time) bool {
 	share := s.srv.cfg.Share
-	if share == 0 || s.over || !s.snd.onlyFresh() {
+	if share == 0 || s.over || s.goes || !s.snd.onlyFresh() {
 		return false
 	}
 	oldest := s.oldest
 	if oldest.IsZero() {
 		oldest = now
 	}
-	if by := oldest.Add(share); !now.Before(by) || !s.expects(now, by) {
+	by := oldest.Add(share)
+	if !now.Before(by) || !s.expects(now, by) && !s.joins(now, by) {
 		return false
 	}
 	if s.oldest.IsZero() {
@@ -48,6 +50,17 @@ func (s *session) waits(now time.Time) bool {
 		s.look(now.Add(share))
 	}
 	return true
+}
+
+// joins lets what waits go with messages of other sessions. It reports false where that would
+// be too late.
+func (s *session) joins(now, by time.Time) bool {
+	if s.departs.Load() {
+		return true
+	}
+	ok := s.srv.departures.join(s, now, by)
+	s.departs.Store(ok)
+	return ok
 }
 
 // expects tells whether any source should have another frame in time.
