@@ -293,3 +293,46 @@ func TestSenderProperty(t *testing.T) {
 		}
 	}
 }
+
+func TestWindowStaysInItsMemory(t *testing.T) {
+	s := newSender() // not parallel: it counts allocations
+	s.push(start(1))
+	s.begin(nil, 0)
+	says := func(n uint64) {
+		for range n {
+			s.push(frame(1, int64(s.end)))
+		}
+	}
+	covered := map[uint32]uint64{}
+	leave := func(n uint64) {
+		popAll(s)
+		s.ack(s.last())
+		covered[1] = s.last() - n
+		s.cover(covered)
+		for i, e := range s.window {
+			if e.at != int64(s.base)+int64(i) {
+				t.Fatalf("number %d is in the place of %d", e.at, s.base+uint64(i))
+			}
+		}
+	}
+	says(500)
+	leave(10)
+	for range 200 { // what a burst took goes back
+		says(10)
+		leave(10)
+	}
+	if most := 256; cap(s.memory) > most {
+		t.Errorf("the window keeps room for %d entries, has 20 and wants at most %d", cap(s.memory), most)
+	}
+	e := frame(1, 0)
+	if n := testing.AllocsPerRun(10, func() {
+		for range 1000 {
+			e.at = int64(s.end)
+			s.push(e)
+			s.next, s.acked, covered[1] = s.end, s.last(), s.last()-10
+			s.cover(covered)
+		}
+	}); n != 0 {
+		t.Errorf("1,000 frames in a steady window allocate %g times", n)
+	}
+}
