@@ -21,6 +21,8 @@ type feed struct {
 	last     uint64           // number of the last of these
 	done     bool             // a flush was numbered since
 	spoke    int64            // when it began or was last heard, ms since the connection began
+	lasts    time.Duration    // of the last frame's audio; 0: that takes more than its length to tell
+	cadence  cadence          // of what comes
 	placed   bool             // a frame was placed
 	origin   int64            // session clock of the first one, without the offset of a session that lived before
 
@@ -48,8 +50,8 @@ func (f *feed) place(ev dialect.Event, now int64, gapless bool) int64 {
 }
 
 func (f *feed) position(ev dialect.Event, now int64, gapless bool) int64 {
-	lasts := duration(f.format, ev.Payload)
-	exact := f.part + lasts
+	f.lasts = duration(f.format, ev.Payload)
+	exact := f.part + f.lasts
 	length := exact.Milliseconds()
 	f.part = exact - time.Duration(length)*time.Millisecond
 	at := max(f.end, 0)

@@ -42,6 +42,8 @@ type Server struct {
 	probes   *probes
 	attempts *attempts
 
+	departures *departures // of sessions that wait to share messages
+
 	results *subjects.Results // set by Run before the first session
 	probe   string            // likewise: a request here is answered while this gateway lives
 	open    atomic.Bool       // Run accepts sessions
@@ -76,7 +78,7 @@ func New(nc *nats.Conn, cfg Config) (*Server, error) {
 	}
 	g := &Server{
 		nc: nc, js: js, cfg: cfg, log: cfg.Log.With("gateway", cfg.Name), dialects: dialects(cfg),
-		probes: newProbes(nc), attempts: newAttempts(cfg.ConnectRate), stop: make(chan struct{}),
+		probes: newProbes(nc), attempts: newAttempts(cfg.ConnectRate), departures: newDepartures(cfg.Share), stop: make(chan struct{}),
 		sessions: map[*session]*presence{}, held: holdings{},
 	}
 	if g.page, err = newPage(cfg.Version, g.dialects); err != nil {
@@ -114,6 +116,9 @@ func (g *Server) Run(ctx context.Context) error {
 	defer cancel()
 	if g.cfg.AudioLog {
 		g.wg.Go(func() { g.keepAudioLog(work) })
+	}
+	if g.cfg.Share > 0 {
+		g.wg.Go(func() { g.departures.run(work) })
 	}
 	g.work = work
 	g.open.Store(true)

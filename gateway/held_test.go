@@ -7,6 +7,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/nats-io/nats.go"
+
 	"stenobus/gateway/dialect"
 	"stenobus/gateway/mediajson"
 	"stenobus/subjects"
@@ -16,8 +18,12 @@ import (
 // still is a session whose loop does not run: the test drives it.
 func still(t *testing.T, cfg Config) *session {
 	t.Helper()
-	bus := subjectstest.NewBus(t)
-	g, err := New(bus.Dial(), cfg)
+	return stillOn(t, subjectstest.NewBus(t).Dial(), cfg)
+}
+
+func stillOn(t testing.TB, nc *nats.Conn, cfg Config) *session {
+	t.Helper()
+	g, err := New(nc, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,6 @@ type mailbox struct {
 	queue  []dialect.Event
 	bytes  int
 	spare  []dialect.Event
-	hushed bool // frames wait until they are fetched
 	closed bool
 }
 
@@ -45,9 +44,6 @@ func (m *mailbox) put(ev dialect.Event) {
 	}
 	m.queue = append(m.queue, ev)
 	m.bytes += len(ev.Payload)
-	if m.hushed && ev.Kind == dialect.Media && len(m.queue) < maxShared {
-		return
-	}
 	m.knock()
 }
 
@@ -76,13 +72,6 @@ func (m *mailbox) knock() {
 	case m.wake <- struct{}{}:
 	default:
 	}
-}
-
-// hush lets frames wait for a fetch instead of waking the loop for each.
-func (m *mailbox) hush(yes bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.hushed = yes
 }
 
 // close drops what waits and lets the reader go.

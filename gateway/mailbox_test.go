@@ -30,34 +30,6 @@ func TestMailboxKeepsOrderAndBounds(t *testing.T) {
 	}
 }
 
-func TestMailboxHushed(t *testing.T) {
-	t.Parallel()
-	m := newMailbox()
-	woken := func() bool {
-		select {
-		case <-m.wake:
-			return true
-		default:
-			return false
-		}
-	}
-	m.hush(true)
-	m.put(dialect.Event{Kind: dialect.Media})
-	if woken() {
-		t.Error("a frame woke the loop")
-	}
-	m.put(dialect.Event{Kind: dialect.Flush})
-	if !woken() || len(m.fetch()) != 2 {
-		t.Error("what is no frame must not wait")
-	}
-	for range maxShared {
-		m.put(dialect.Event{Kind: dialect.Media})
-	}
-	if !woken() {
-		t.Error("a full message must not wait")
-	}
-}
-
 func TestMailboxCloseLetsTheReaderGo(t *testing.T) {
 	t.Parallel()
 	m := newMailbox()

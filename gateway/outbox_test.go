@@ -62,7 +62,7 @@ func TestClientThatReadsByTrickle(t *testing.T) {
 			ctx := context.WithoutCancel(r.Context())
 			o.open(func() {
 				go func() {
-					if err := o.run(ctx, &socket{conn, taken.conn}); err != nil {
+					if err := o.run(ctx, &socket{Conn: conn, raw: taken.conn}); err != nil {
 						wrote <- err
 					}
 				}()
@@ -126,7 +126,7 @@ func TestNobodyWritesWhereNothingWaits(t *testing.T) {
 				go func() {
 					writers.Add(1)
 					defer writers.Add(-1)
-					if err := o.run(ctx, &socket{conn, taken.conn}); err != nil {
+					if err := o.run(ctx, &socket{Conn: conn, raw: taken.conn}); err != nil {
 						failed <- err
 					}
 				}()

@@ -44,9 +44,10 @@ func (s *session) read(ctx context.Context, conn *socket) error {
 		if err != nil {
 			return err
 		}
-		s.spoke.Store(time.Now().UnixNano())
+		now := time.Now()
+		s.spoke.Store(now.UnixNano())
 		s.conv.Decode(kind, data, emit)
-		if !s.direct(events) {
+		if !s.direct(events, now) {
 			for _, ev := range events {
 				s.mail.put(ev)
 			}
@@ -59,7 +60,7 @@ func (s *session) read(ctx context.Context, conn *socket) error {
 // direct takes events at once, in the loop's stead, where the session streams and the loop
 // has nothing to do: to wake it costs more than a frame. It reports false where they must
 // wait for their turn.
-func (s *session) direct(events []dialect.Event) bool {
+func (s *session) direct(events []dialect.Event, now time.Time) bool {
 	if !s.turn.TryLock() {
 		return false
 	}
@@ -67,20 +68,23 @@ func (s *session) direct(events []dialect.Event) bool {
 	if s.phase != streaming || s.over || s.turned || s.yielding || s.stopping || !s.clock.pace.IsZero() || !s.mail.empty() {
 		return false
 	}
-	if wait := s.pace.wait(len(s.feeds), time.Now()); wait > 0 {
+	if wait := s.pace.wait(len(s.feeds), now); wait > 0 {
 		return false
 	}
-	defer func() {
-		if s.phase == done || s.booksWanted { // the loop must see that
-			s.mail.knock()
-		}
-	}()
+	defer s.leaveToLoop()
 	defer s.contain()
 	for _, ev := range events {
 		s.event(ev)
 	}
 	s.bound()
-	s.flow(time.Now())
+	s.flow(now)
 	s.arm()
 	return true
+}
+
+// leaveToLoop wakes the loop where it must see what was done in its stead.
+func (s *session) leaveToLoop() {
+	if s.phase == done || s.booksWanted {
+		s.mail.knock()
+	}
 }

@@ -49,6 +49,7 @@ type sender struct {
 	again []span // ranges asked for again, before next
 
 	infos []subjects.FrameInfo // of the message made last
+	body  []byte               // its payload, where frames share it
 
 	sources  map[uint32]subjects.Source // state of live sources just before base
 	covered  map[uint32]uint64          // by source, from stored results

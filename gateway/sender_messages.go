@@ -40,6 +40,13 @@ func (s *sender) pop() (outgoing, bool) {
 	return out, true
 }
 
+// onlyFresh tells whether there is something to send, and nothing but frames that were not
+// sent before and fit one message.
+func (s *sender) onlyFresh() bool {
+	fresh := s.end - s.next
+	return fresh > 0 && fresh < maxShared && len(s.again) == 0 && s.window[len(s.window)-1].kind == subjects.KindFrames
+}
+
 // sent counts the frames of a message that were sent before.
 func (s *sender) sent(out outgoing) {
 	n := out.envelope.N
@@ -114,7 +121,10 @@ func (s *sender) frames(i int, n, last uint64) (outgoing, uint64) {
 	}
 	s.infos = s.infos[:0]
 	if k-i > 1 {
-		out.payload = make([]byte, 0, size)
+		if cap(s.body) < size || cap(s.body) > max(maxSpare, size) {
+			s.body = make([]byte, 0, size)
+		}
+		out.payload = s.body[:0]
 	}
 	for _, e := range s.window[i:k] {
 		s.infos = append(s.infos, subjects.FrameInfo{Source: e.source, Size: len(e.payload), Packet: e.packet, At: e.at})

@@ -48,13 +48,14 @@ type session struct {
 	deflt dialect.Format
 	began time.Time
 
-	mail   *mailbox // from the socket's reader
-	inbox  chan *nats.Msg
-	gone   chan string                // probes: nobody answers at this subject
-	posted chan func(context.Context) // from other goroutines, for the loop to do; see post
-	quit   chan struct{}              // closed when the loop has ended
-	absent atomic.Bool                // the client's connection has ended; read by a claim under way
-	spoke  atomic.Int64               // when the reader last had a message of the client, Unix ns
+	mail    *mailbox // from the socket's reader
+	inbox   chan *nats.Msg
+	gone    chan string                // probes: nobody answers at this subject
+	posted  chan func(context.Context) // from other goroutines, for the loop to do; see post
+	quit    chan struct{}              // closed when the loop has ended
+	absent  atomic.Bool                // the client's connection has ended; read by a claim under way
+	departs atomic.Bool                // the server's departures have it
+	spoke   atomic.Int64               // when the reader last had a message of the client, Unix ns
 
 	// The client; nil while it is away.
 	conv   dialect.Conversation
@@ -114,6 +115,9 @@ type session struct {
 	reason   string // of the session's end, for the log
 	leaveAt  uint64 // last number when leave began
 	clock    clocks
+	heard    *feed     // of the newest frame
+	oldest   time.Time // since when frames wait for others to share their message; zero: none does
+	goes     bool      // what waits goes now
 	asked    time.Time // since when the owner owes an answer; zero: it owes none
 	took     time.Time // when the owner was assigned
 	connects uint64    // how often this gateway had lost the bus by then
@@ -257,7 +261,7 @@ func (s *session) loop(ctx context.Context, stop <-chan struct{}) error {
 		case <-s.mail.wake:
 			do = func(ctx context.Context) {
 				s.present(ctx)
-				s.received()
+				s.received(time.Now())
 			}
 		case m := <-s.inbox:
 			do = func(ctx context.Context) { s.fromWorker(ctx, m) }

@@ -9,16 +9,16 @@ import (
 )
 
 // received takes the events of the client that wait. Frames among them share messages.
-func (s *session) received() {
-	if wait := s.pace.wait(len(s.feeds), time.Now()); wait > 0 && !s.over {
-		s.clock.pace = time.Now().Add(wait)
+func (s *session) received(now time.Time) {
+	if wait := s.pace.wait(len(s.feeds), now); wait > 0 && !s.over {
+		s.clock.pace = now.Add(wait)
 		return // the client's socket is not read meanwhile
 	}
 	for _, ev := range s.mail.fetch() {
 		s.event(ev)
 	}
 	s.bound()
-	s.flow(time.Now())
+	s.flow(now)
 }
 
 // event takes one event of the client.
@@ -67,8 +67,11 @@ func (s *session) take(ev dialect.Event, f *feed) {
 	case dialect.Media:
 		r.at = f.place(ev, now, s.gapless)
 		s.srv.metrics.frames.Inc()
+		at := time.Now()
+		f.cadence.frame(at, f.lasts)
+		s.heard = f
 		if s.numbered { // before, its format may not be known, and the window bounds it
-			s.pace.pay(duration(f.format, ev.Payload), len(s.feeds), time.Now())
+			s.pace.pay(f.lasts, len(s.feeds), at)
 		}
 		if len(r.payload) > s.snd.room {
 			s.tooBig(&r)

@@ -297,26 +297,22 @@ func (s *session) move(ctx context.Context, reason string) {
 
 // flow sends what may be sent now, or a little later if frames are to share messages.
 func (s *session) flow(now time.Time) {
-	if s.phase != streaming || s.busAway() {
-		s.unshare() // its clock would strike for ever
+	if s.phase == streaming && s.waits(now) {
 		return
 	}
-	if share := s.srv.cfg.Share; share > 0 && !s.over && s.onlyFresh() {
-		if s.clock.share.IsZero() && s.snd.next < s.snd.end {
-			s.clock.share = now.Add(share)
-			s.mail.hush(true)
-		}
-		if now.Before(s.clock.share) {
-			return
-		}
+	if s.phase != streaming || s.busAway() {
+		s.oldest = time.Time{} // it waits for more than others now
+		return
 	}
-	s.unshare()
 	for s.phase == streaming {
 		out, ok := s.snd.pop()
 		if !ok {
 			break
 		}
 		s.tellOwner(out.envelope, out.payload, now)
+	}
+	if s.snd.next == s.snd.end {
+		s.shared(now)
 	}
 	if want := now.Add(beatEvery); s.clock.beat.IsZero() || s.clock.beat.After(want) && s.snd.acked < s.snd.next-1 {
 		s.clock.beat = want
@@ -329,19 +325,6 @@ func (s *session) tellOwner(e subjects.Envelope, payload []byte, now time.Time) 
 	if s.sent = now; s.asked.IsZero() {
 		s.asked = now
 	}
-}
-
-// unshare lets no frame wait for others any more.
-func (s *session) unshare() {
-	if !s.clock.share.IsZero() {
-		s.clock.share = time.Time{}
-		s.mail.hush(false)
-	}
-}
-
-// onlyFresh tells whether all that can be sent are frames not sent before.
-func (s *session) onlyFresh() bool {
-	return len(s.snd.again) == 0 && s.snd.end-s.snd.next < maxShared
 }
 
 func (s *session) publish(e subjects.Envelope, payload []byte) {

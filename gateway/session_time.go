@@ -33,7 +33,8 @@ func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 // loop would not rest.
 func (s *session) tick(ctx context.Context, now time.Time) {
 	if due(s.clock.share, now) {
-		s.received()
+		s.clock.share = time.Time{}
+		s.received(now)
 	}
 	if due(s.clock.beat, now) {
 		s.flow(now) // what could not be sent while the bus was away
@@ -70,7 +71,7 @@ func (s *session) tick(ctx context.Context, now time.Time) {
 	}
 	if due(s.clock.pace, now) {
 		s.clock.pace = time.Time{}
-		s.received()
+		s.received(now)
 	}
 	if due(s.clock.length, now) {
 		s.clock.length = time.Time{}

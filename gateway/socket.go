@@ -24,7 +24,8 @@ const closeWait = 10 * time.Second
 // socket is a client's WebSocket.
 type socket struct {
 	*websocket.Conn
-	raw net.Conn
+	raw  net.Conn
+	most io.LimitedReader // of the message that is read
 }
 
 // upgrade makes one of a request that handshake found good.
@@ -39,7 +40,7 @@ func (g *Server) upgrade(w http.ResponseWriter, r *http.Request, req dialect.Req
 		return nil, err
 	}
 	conn.SetReadLimit(-1) // readMessage has it: the library would close in words of its own
-	return &socket{conn, taken.conn}, nil
+	return &socket{Conn: conn, raw: taken.conn}, nil
 }
 
 // Buffers of a connection, bytes: an open and silent one keeps them. What is longer takes
@@ -93,7 +94,8 @@ func (s *socket) readMessage(ctx context.Context, buf *bytes.Buffer, most int64)
 		*buf = bytes.Buffer{}
 	}
 	buf.Reset()
-	n, err := buf.ReadFrom(&io.LimitedReader{R: r, N: most + 1})
+	s.most = io.LimitedReader{R: r, N: most + 1}
+	n, err := buf.ReadFrom(&s.most)
 	if err == nil && n > most {
 		err = errTooBig
 	}
