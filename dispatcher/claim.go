@@ -25,6 +25,7 @@ type claim struct {
 	search *placement.Search
 	reason string // told to the worker; empty: the record's
 
+	looked   bool            // the record was looked for
 	attached bool            // the record has this claim's attach
 	begun    bool            // this claim began the life
 	left     *held           // the ownership that a move leaves
@@ -68,6 +69,9 @@ func retry(ctx context.Context, f func() error) error {
 }
 
 func (c *claim) round(ctx context.Context) (held, error) {
+	if h, ok := c.open(ctx); ok {
+		return c.settle(ctx, h)
+	}
 	was, err := c.d.store.read(ctx, c.req.Session)
 	if err != nil {
 		return held{}, err
@@ -87,27 +91,6 @@ func (c *claim) round(ctx context.Context) (held, error) {
 		return held{}, err
 	}
 	return c.settle(ctx, h)
-}
-
-// begin starts a life, over whatever was there before.
-func (c *claim) begin(ctx context.Context, was held) (held, error) {
-	if c.lives++; c.lives > maxLives {
-		return held{}, subjects.Errorf(subjects.CodeInternal, "%d lives of the session ended at once", maxLives)
-	}
-	w, ok := c.search.Reserve()
-	if !ok {
-		if was.there { // of a life that is over
-			c.remove(ctx, was)
-		}
-		return held{}, c.refusal()
-	}
-	h, err := c.own(ctx, was, subjects.Record{
-		Stamp: subjects.Stamp{Epoch: 1, Attach: 1}, Session: c.req.Session, Joined: now(), Options: c.req.Options,
-	}, w, subjects.ReasonOpen)
-	if err == nil {
-		c.begun, c.attached, c.reason = true, true, ""
-	}
-	return h, err
 }
 
 // attach makes this claim's connection the session's.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"stenobus/subjects"
 	"stenobus/subjects/subjectstest"
@@ -97,6 +98,54 @@ func TestLostAnswerOfAWorkerTakesNothingAway(t *testing.T) {
 	if n := len(w.asked(subjects.OpRelease)); n != 0 {
 		t.Errorf("the worker was told %d times to let the session go", n)
 	}
+}
+
+// counted is the value of a counter.
+func counted(r *rig, metrics prometheus.Gatherer, name string) float64 {
+	r.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	r.Fatalf("there is no metric %s", name)
+	return 0
+}
+
+// Whether a session has a record is told by the write that begins its life, and only where
+// there is one it is read.
+func TestClaimReadsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	metrics := prometheus.NewRegistry()
+	d := r.dispatch(Config{Metrics: metrics})
+	r.worker("w1", 10)
+	r.sees(1, d)
+	reads, err := r.nc.SubscribeSync("$JS.API.DIRECT.GET.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func() int {
+		n, _, err := reads.Pending()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first := r.granted(open("s", "n1"))
+	same(r, "reads of a claim that begins a life", count(), 0)
+	again := r.granted(open("s", "n1"))
+	same(r, "the stamp of the same claim once more", again.Stamp, first.Stamp)
+	same(r, "reads of the same claim once more", count(), 1)
+	second := r.granted(open("s", "n2"))
+	same(r, "the attach of another connection", second.Attach, 2)
+	same(r, "the life of another connection", second.Life, first.Life)
+	same(r, "reads of another connection's claim", count(), 2)
+	same(r, "conflicts, none of them a race", counted(r, metrics, "stenobus_dispatcher_cas_conflicts_total"), 0)
 }
 
 // A client has left while its claim was asked again, and is back elsewhere already.

@@ -45,6 +45,8 @@ type held struct {
 	rev   uint64 // to expect at the next write; 0: the key was never there
 	there bool   // false: no record, rev is that of a tombstone
 	ended bool   // no record because the session was ended, not because it expired
+
+	unread bool // nothing was read: that the key was never there is a guess
 }
 
 func openStore(ctx context.Context, js jetstream.JetStream, bus *subjects.Bus, cfg Config, conflicts prometheus.Counter) (*store, error) {
@@ -107,8 +109,11 @@ func (s *store) write(ctx context.Context, was held, rec subjects.Record) (held,
 	rec.V = subjects.Version
 	m := &nats.Msg{Subject: subjects.SessionRecord(rec.Session), Data: subjects.Encode(rec)}
 	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithMsgTTL(s.lifetime(rec)), jetstream.WithExpectLastSequencePerSubject(was.rev))
+	if err = failed("write record", err); errors.Is(err, errConflict) && !was.unread {
+		s.conflicts.Inc()
+	}
 	if err != nil {
-		return held{}, s.failed("write record", err)
+		return held{}, err
 	}
 	if rec.Life == 0 {
 		rec.Life = ack.Sequence
@@ -130,17 +135,20 @@ func graceOf(rec subjects.Record) time.Duration {
 // remove deletes what was read. The tombstone, which watchers see, expires by itself.
 func (s *store) remove(ctx context.Context, was held) error {
 	err := s.kv.Purge(ctx, was.Session.Token(), jetstream.LastRevision(was.rev), jetstream.PurgeTTL(s.tombstone))
-	if err != nil {
-		return s.failed("remove record", err)
+	if err = failed("remove record", err); errors.Is(err, errConflict) {
+		s.conflicts.Inc()
 	}
-	return nil
+	return err
 }
 
-func (s *store) failed(doing string, err error) error {
+// failed says what went wrong with a write, nil for nothing.
+func failed(doing string, err error) error {
 	var api *jetstream.APIError
+	if err == nil {
+		return nil
+	}
 	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
-		s.conflicts.Inc()
 		return errConflict
 	}
 	return fmt.Errorf("%s: %w", doing, err)

@@ -206,16 +206,16 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 		return
 	}
 	answer(w.Header(), req, s.id)
-	conn, err := g.upgrade(w, r, req, d)
+	conn, err := g.upgrade(w, r, req, d, s.mail.knock)
 	if err != nil {
 		defer g.loops.Done()
 		g.exit(s)
 		return // the connection can't be taken over
 	}
-	s.send(s.conv.Hello(dialect.Welcome{
+	conn.greet(s.given, s.conv.Hello(dialect.Welcome{ // an answer to the ping is a sign of life
 		Session: s.id, Given: s.given, Gateway: g.cfg.Name, GraceMS: s.opts.GraceMS,
 		Version: g.cfg.Version, Provider: s.opts.Engine, Token: s.creds.token, Began: s.began,
-	}), "")
+	}))
 	go func() {
 		defer g.loops.Done()
 		g.converse(s, conn)
@@ -224,7 +224,7 @@ func (g *Server) serve(w http.ResponseWriter, r *http.Request, d dialect.Dialect
 
 // closeAtOnce refuses a client in the way of protocols that do so after the upgrade.
 func (g *Server) closeAtOnce(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect) {
-	conn, err := g.upgrade(w, r, req, d)
+	conn, err := g.upgrade(w, r, req, d, func() {})
 	if err != nil {
 		return // the connection can't be taken over
 	}
@@ -297,15 +297,6 @@ func (g *Server) converse(s *session, conn *socket) {
 			}
 		})
 	})
-	if s.given {
-		own.Go(func() {
-			ctx, cancel := context.WithTimeout(g.work, pingEvery)
-			defer cancel()
-			if conn.Ping(ctx) == nil {
-				s.post(s.present)
-			}
-		})
-	}
 	err := s.readSafely(g.work, conn)
 	s.post(func(ctx context.Context) { s.hangup(ctx, err) })
 	own.Wait()

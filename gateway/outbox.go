@@ -61,7 +61,9 @@ func (o *outbox) open(start func()) {
 	defer o.mu.Unlock()
 	o.start = start
 	o.idle = time.AfterFunc(pingEvery, o.ask)
-	o.signal()
+	if len(o.queue) > 0 || o.closed != nil {
+		o.signal()
+	}
 }
 
 // ask has the client of an idle connection asked whether it lives.

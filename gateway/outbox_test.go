@@ -53,16 +53,16 @@ func TestClientThatReadsByTrickle(t *testing.T) {
 		wrote := make(chan error, 1)
 		l := one{make(chan net.Conn, 1)}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			taken := &hijacking{ResponseWriter: w}
-			conn, err := websocket.Accept(taken, r, nil)
+			conn, err := accept(w, r, nil)
 			if err != nil {
 				wrote <- err
 				return
 			}
+			conn.greet(false, nil)
 			ctx := context.WithoutCancel(r.Context())
 			o.open(func() {
 				go func() {
-					if err := o.run(ctx, &socket{Conn: conn, raw: taken.conn}); err != nil {
+					if err := o.run(ctx, conn); err != nil {
 						wrote <- err
 					}
 				}()
@@ -115,18 +115,18 @@ func TestNobodyWritesWhereNothingWaits(t *testing.T) {
 		var writers atomic.Int32
 		failed := make(chan error, 1)
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			taken := &hijacking{ResponseWriter: w}
-			conn, err := websocket.Accept(taken, r, nil)
+			conn, err := accept(w, r, nil)
 			if err != nil {
 				t.Error(err)
 				return
 			}
+			conn.greet(false, nil)
 			ctx := context.WithoutCancel(r.Context())
 			o.open(func() {
 				go func() {
 					writers.Add(1)
 					defer writers.Add(-1)
-					if err := o.run(ctx, &socket{Conn: conn, raw: taken.conn}); err != nil {
+					if err := o.run(ctx, conn); err != nil {
 						failed <- err
 					}
 				}()

@@ -45,6 +45,7 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 		return
 	}
 	s.phase, s.worker = streaming, r.Worker
+	s.asked = time.Time{} // it owed this
 	s.unwatch()
 	s.probe = r.Probe
 	s.srv.probes.watch(s.srv.work, r.Probe, s)

@@ -25,22 +25,57 @@ const closeWait = 10 * time.Second
 type socket struct {
 	*websocket.Conn
 	raw  net.Conn
+	out  *bufio.Writer    // the library's own: the answer to the request waits there for what follows it
 	most io.LimitedReader // of the message that is read
 }
 
-// upgrade makes one of a request that handshake found good.
-func (g *Server) upgrade(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect) (*socket, error) {
-	taken := &hijacking{ResponseWriter: w}
-	conn, err := websocket.Accept(taken, r, &websocket.AcceptOptions{
+// upgrade makes one of a request that handshake found good. seen is called for the pong of
+// a greeting.
+func (g *Server) upgrade(w http.ResponseWriter, r *http.Request, req dialect.Request, d dialect.Dialect, seen func()) (*socket, error) {
+	conn, err := accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:    subprotocols(r, req, d),
 		OriginPatterns:  g.cfg.Origins, // strangePage has looked at them already
 		CompressionMode: websocket.CompressionDisabled,
+		OnPongReceived: func(_ context.Context, payload []byte) {
+			if len(payload) == 0 { // the library's own pings have one
+				seen()
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	conn.SetReadLimit(-1) // readMessage has it: the library would close in words of its own
-	return &socket{Conn: conn, raw: taken.conn}, nil
+	return conn, nil
+}
+
+// accept takes a connection over. The answer to its request goes out with what is written
+// next.
+func accept(w http.ResponseWriter, r *http.Request, opts *websocket.AcceptOptions) (*socket, error) {
+	taken := &hijacking{ResponseWriter: w}
+	conn, err := websocket.Accept(taken, r, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &socket{Conn: conn, raw: taken.conn, out: taken.out}, nil
+}
+
+// pingFrame is a ping without payload as a server sends it, RFC 6455, 5.5.2.
+const pingFrame = "\x89\x00"
+
+// greet sends the answer to the client's request and, in the same packet, what it is to hear
+// first: a ping, if wanted, and the dialect's hello. Nobody else may write yet. It fails
+// where the connection is gone, which its reader finds as well.
+func (s *socket) greet(ping bool, hello [][]byte) {
+	_ = s.raw.SetWriteDeadline(time.Now().Add(writeWait)) // fails where it is closed already
+	if ping {
+		_, _ = s.out.WriteString(pingFrame) // into a buffer, which remembers what fails
+	}
+	for _, m := range hello {
+		_ = s.Write(context.Background(), websocket.MessageText, m) // until the deadline
+	}
+	_ = s.out.Flush()
+	_ = s.raw.SetWriteDeadline(time.Time{})
 }
 
 // Buffers of a connection, bytes: an open and silent one keeps them. What is longer takes
@@ -51,10 +86,21 @@ const (
 )
 
 // hijacking remembers the connection that the library takes over, and gives it smaller
-// buffers than net/http does.
+// buffers than net/http does. The answer to the request waits there: net/http would send it
+// alone.
 type hijacking struct {
 	http.ResponseWriter
-	conn net.Conn
+	upgraded bool // the answer is that of an upgrade
+	conn     net.Conn
+	out      *bufio.Writer
+}
+
+func (h *hijacking) WriteHeader(status int) {
+	if status == http.StatusSwitchingProtocols {
+		h.upgraded = true
+		return
+	}
+	h.ResponseWriter.WriteHeader(status)
 }
 
 func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -62,13 +108,19 @@ func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.conn = conn
+	h.conn, h.out = conn, bufio.NewWriterSize(conn, writeRoom)
 	early, _ := buf.Reader.Peek(buf.Reader.Buffered()) // a client may speak before it is answered
 	r := bufio.NewReaderSize(bytes.NewReader(early), max(readRoom, len(early)))
 	if _, err := r.Peek(len(early)); err != nil { // the library goes on with what is buffered
 		return nil, nil, err
 	}
-	return conn, bufio.NewReadWriter(r, bufio.NewWriterSize(conn, writeRoom)), nil
+	if h.upgraded {
+		_, err = h.out.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+		err = errors.Join(err, h.Header().Write(h.out))
+		_, last := h.out.WriteString("\r\n")
+		err = errors.Join(err, last)
+	}
+	return conn, bufio.NewReadWriter(r, h.out), err
 }
 
 // finish ends the connection with a close frame and waits for its answer, within closeWait

@@ -3,10 +3,12 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -22,11 +24,12 @@ func TestMessageThatComesWithTheHandshake(t *testing.T) {
 			got := make(chan []byte, 2)
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				defer close(got)
-				conn, err := websocket.Accept(&hijacking{ResponseWriter: w}, r, nil)
+				conn, err := accept(w, r, nil)
 				if err != nil {
 					t.Error(err)
 					return
 				}
+				conn.greet(false, nil)
 				conn.SetReadLimit(-1)
 				for range 2 {
 					_, data, err := conn.Read(t.Context())
@@ -73,4 +76,67 @@ func maskedFrame(data []byte) []byte {
 		header = append(header, byte(len(data)>>8), byte(len(data)))
 	}
 	return append(append(header, mask...), data...)
+}
+
+// counting is a connection that counts what is written to it at once.
+type counting struct {
+	net.Conn
+	writes *atomic.Int32
+}
+
+func (c counting) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+// What a client hears first comes with the answer to its request: one system call here, and
+// there.
+func TestGreetingComesWithTheAnswer(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	var writes atomic.Int32
+	l := one{make(chan net.Conn, 1)}
+	pong := make(chan string, 1)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Stenobus-Session", "room")
+		conn, err := accept(w, r, &websocket.AcceptOptions{
+			OnPongReceived: func(_ context.Context, payload []byte) { pong <- string(payload) },
+		})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.greet(true, [][]byte{[]byte("hello")})
+		_, _, _ = conn.Read(context.WithoutCancel(r.Context())) // until the client goes
+	})}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l)
+	}()
+	t.Cleanup(func() {
+		close(l.conns)
+		_ = server.Close()
+		<-served
+	})
+	l.conns <- counting{far, &writes}
+	conn, answer, err := websocket.Dial(t.Context(), "ws://gateway/", &websocket.DialOptions{HTTPClient: &http.Client{
+		Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return near, nil }},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	if got := answer.Header.Get("Stenobus-Session"); got != "room" {
+		t.Errorf("header Stenobus-Session is %q", got)
+	}
+	if _, data, err := conn.Read(t.Context()); err != nil || string(data) != "hello" {
+		t.Errorf("the client heard %q, %v first", data, err)
+	}
+	if got := <-pong; got != "" {
+		t.Errorf("the pong is of a ping with %q", got)
+	}
+	if n := writes.Load(); n != 1 {
+		t.Errorf("there were %d writes, want 1", n)
+	}
 }

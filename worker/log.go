@@ -70,10 +70,39 @@ func (l *resultLog) append(ctx context.Context, e entry) bool {
 // take makes the log this worker's: it reads where the session stands and writes
 // owner on top of it.
 func (l *resultLog) take(ctx context.Context, owner func(p subjects.Progress) any) error {
+	e := entry{kind: subjects.KindOwner, build: owner}
+	if l.begins() {
+		if taken, err := l.open(ctx, e); taken || err != nil {
+			return err
+		}
+		if l.last > 0 { // it has met something, and knows it now
+			return l.write(ctx, e)
+		}
+	}
 	if err := l.read(ctx); err != nil {
 		return err
 	}
-	return l.write(ctx, entry{kind: subjects.KindOwner, build: owner})
+	return l.write(ctx, e)
+}
+
+// begins tells whether the log is likely to be empty, and a write able to tell that it is not.
+func (l *resultLog) begins() bool {
+	own := l.stamp()
+	return own.Epoch == 1 && own.Attach == 1 && !safeguard.FenceOff
+}
+
+// open writes owner into an empty log, without a read before it: the fence tells whether
+// it is empty. It reports false where it is not, or where nobody answers.
+func (l *resultLog) open(ctx context.Context, e entry) (bool, error) {
+	l.last, l.progress = 0, fresh(0)
+	switch err := l.try(ctx, e); {
+	case err == nil:
+		l.noteStored(e)
+		return true, nil
+	case errors.Is(err, errSuperseded), errors.Is(err, errEnded):
+		return false, err
+	}
+	return false, nil
 }
 
 // read finds the last message of the log and adopts its progress.
@@ -86,6 +115,11 @@ func (l *resultLog) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the results log: %w", err)
 	}
+	return l.adopt(ctx, m)
+}
+
+// adopt goes on from the log's last message.
+func (l *resultLog) adopt(ctx context.Context, m *jetstream.RawStreamMsg) error {
 	var e subjects.Envelope
 	if err := e.ParseMsg(&nats.Msg{Header: m.Header, Data: m.Data}); err != nil {
 		return fmt.Errorf("last message of the results log: %w", err)
@@ -179,10 +213,14 @@ func (l *resultLog) write(ctx context.Context, e entry) error {
 	if err != nil {
 		return fmt.Errorf("store %s: %w", e.kind, err)
 	}
+	l.noteStored(e)
+	return nil
+}
+
+func (l *resultLog) noteStored(e entry) {
 	if l.stored != nil {
 		l.stored(e, l.last)
 	}
-	return nil
 }
 
 func (l *resultLog) try(ctx context.Context, e entry) error {
@@ -238,8 +276,8 @@ func (l *resultLog) readBack(ctx context.Context, kind subjects.Kind, cause erro
 		l.last = m.Sequence
 		return nil
 	case kind == subjects.KindOwner && m.Sequence != l.last:
-		// The owner before us wrote once more after we read: its result counts.
-		if err := l.read(ctx); err != nil {
+		// The owner before us wrote once more after we read, or we did not read: its result counts.
+		if err := l.adopt(ctx, m); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -93,6 +94,41 @@ func TestLogOfAnotherLife(t *testing.T) {
 }
 
 // A write whose acknowledgement was lost is in the log: reading back finds it.
+// A life begins without a read of its log: the fence tells whether something is in it. Only
+// then it is read, once.
+func TestLogOfNewLifeIsNotRead(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	onlooker := bus.Dial()
+	reads, err := onlooker.SubscribeSync("$JS.API.STREAM.MSG.GET.>")
+	if err == nil {
+		err = onlooker.FlushWithContext(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{0, 1} {
+		l := newLog(t, bus, subjects.Stamp{Life: uint64(5 + i), Epoch: 1, Attach: 1})
+		var stored []uint64
+		l.stored = func(_ entry, seq uint64) { stored = append(stored, seq) }
+		l.waits = func(err error) { t.Errorf("life %d: it waits: %v", l.stamp().Life, err) }
+		if err := l.take(ctx, owner); err != nil {
+			t.Fatal(err)
+		}
+		if l.progress.Begin != uint64(i) || !slices.Equal(stored, []uint64{uint64(i) + 1}) {
+			t.Errorf("life %d begins after %d, stored are %d", l.stamp().Life, l.progress.Begin, stored)
+		}
+		if err := onlooker.FlushWithContext(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, _ := reads.Pending(); n != want {
+			t.Errorf("%d reads up to life %d, want %d", n, l.stamp().Life, want)
+		}
+	}
+}
+
 func TestLogLostAcknowledgement(t *testing.T) {
 	t.Parallel()
 	bus := subjectstest.NewBus(t)

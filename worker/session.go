@@ -400,7 +400,9 @@ func (s *session) goOn(ctx context.Context, n uint64, a subjects.Announce) {
 		s.recv.begin(n)
 	}
 	s.miss(ctx, a)
-	s.ack()
+	if n > 1 { // or there is nothing that the gateway might wait to have acknowledged
+		s.ack()
+	}
 	s.advance(ctx)
 }
 

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,45 +26,44 @@ const (
 	Timeout = 2 * time.Second
 )
 
-type answer struct {
-	m   *nats.Msg
-	err error
-}
-
 // Dispatchers sends a request to the queue group on subject and, where no answer comes
 // within Patience, to the dispatcher that is first to answer a ping: a busy fleet is
 // asked twice at most, and one that hangs costs little more than Patience. The first
-// answer counts, a server's word that nobody listens too.
+// answer counts, a server's word that nobody listens too. There is a second goroutine
+// only where there is a second question.
 func Dispatchers(ctx context.Context, nc *nats.Conn, subject string, data []byte) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
-	var asking sync.WaitGroup
-	defer asking.Wait()
 	defer cancel()
-	answers := make(chan answer, 2)
-	try := func(ask func(context.Context, *nats.Conn, string, []byte) (*nats.Msg, error)) {
-		asking.Go(func() {
-			m, err := ask(ctx, nc, subject, data)
-			answers <- answer{m, err}
-		})
-	}
-	try(anyone)
-	timer := time.NewTimer(Patience)
-	defer timer.Stop()
-	var failed error
-	for open := 1; open > 0; {
-		select {
-		case a := <-answers:
-			if a.err == nil || errors.Is(a.err, nats.ErrNoResponders) && open == 1 {
-				return a.m, a.err
-			}
-			failed = errors.Join(failed, a.err)
-			open--
-		case <-timer.C:
-			try(someone)
-			open++
+	first, answered := context.WithCancel(ctx)
+	defer answered()
+	var other answer
+	asked := make(chan struct{}) // closed when other is there
+	timer := time.AfterFunc(Patience, func() {
+		defer close(asked)
+		if other.m, other.err = someone(ctx, nc, subject, data); other.err == nil {
+			answered()
 		}
+	})
+	m, err := anyone(first, nc, subject, data)
+	if timer.Stop() {
+		return m, err
 	}
-	return nil, failed
+	if err == nil {
+		cancel()
+	}
+	<-asked
+	switch {
+	case err == nil:
+		return m, nil
+	case other.err == nil:
+		return other.m, nil
+	}
+	return nil, errors.Join(err, other.err)
+}
+
+type answer struct {
+	m   *nats.Msg
+	err error
 }
 
 func anyone(ctx context.Context, nc *nats.Conn, subject string, data []byte) (*nats.Msg, error) {
