@@ -58,7 +58,8 @@ func (s *session) event(ev dialect.Event) {
 // take places an event of a source on the session clock and numbers it, or holds it until
 // the count is known.
 func (s *session) take(ev dialect.Event, f *feed) {
-	now := time.Since(s.began).Milliseconds()
+	at := time.Now()
+	now := at.Sub(s.began).Milliseconds()
 	r := received{kind: ev.Kind, tag: ev.Tag, feed: f, payload: ev.Payload, packet: ev.Packet}
 	switch ev.Kind {
 	case dialect.Start:
@@ -67,7 +68,6 @@ func (s *session) take(ev dialect.Event, f *feed) {
 	case dialect.Media:
 		r.at = f.place(ev, now, s.gapless)
 		s.srv.metrics.frames.Inc()
-		at := time.Now()
 		f.cadence.frame(at, f.lasts)
 		s.heard = f
 		if s.numbered { // before, its format may not be known, and the window bounds it

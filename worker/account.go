@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -28,6 +29,10 @@ type coverage struct {
 	refused map[string]uint64
 	packet  int64 // the client's own number of the last packet; -1: none had one
 }
+
+// maxSpareOpen is for how many open frames an account keeps memory that it makes little use
+// of. While a source speaks the next frames need as much as those before.
+const maxSpareOpen = 256
 
 // account follows one source's frames from arrival to coverage: every frame is in
 // exactly one coverage. It also knows where on the stream's clock each frame lies.
@@ -138,11 +143,22 @@ func (a *account) cover(n uint64) (c coverage, ok bool) {
 	if end := a.open[k-1].end; end >= 0 {
 		a.start = end
 	}
-	clear(a.open[:k])
-	if a.open = a.open[k:]; len(a.open) == 0 {
+	left := a.open[k:]
+	if cap(a.open) > maxSpareOpen && len(left) < cap(a.open)/4 {
+		a.open = slices.Clone(left)
+		return c, true
+	}
+	stay := copy(a.open, left)
+	clear(a.open[stay:]) // let the payloads go
+	a.open = a.open[:stay]
+	return c, true
+}
+
+// shrink gives back memory where no frame is open.
+func (a *account) shrink() {
+	if len(a.open) == 0 {
 		a.open = nil
 	}
-	return c, true
 }
 
 // add counts a coverage in a session's progress.

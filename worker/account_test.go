@@ -136,3 +136,52 @@ func TestAccountProperty(t *testing.T) {
 		}
 	}
 }
+
+// TestAccountKeepsItsMemory lets a source speak, with a final for all but the last two of
+// every 50 frames, and be silent then.
+func TestAccountKeepsItsMemory(t *testing.T) {
+	t.Parallel()
+	a := account{source: 1}
+	n, covered := uint64(0), uint64(0)
+	speak := func() {
+		for range 50 {
+			n++
+			a.add(openFrame{n: n, count: 1, packet: -1, payload: []byte{1}})
+		}
+		c, ok := a.cover(n - 2)
+		if !ok || c.first != covered+1 || c.last != n-2 || c.frames != n-2-covered {
+			t.Fatalf("covered %+v, want frames %d to %d", c, covered+1, n-2)
+		}
+		if covered = c.last; len(a.open) != 2 || a.open[0].n != n-1 || a.open[1].n != n || a.open[1].payload == nil {
+			t.Fatalf("open are %+v, want frames %d and %d", a.open, n-1, n)
+		}
+	}
+	speak()
+	speak()
+	memory := &a.open[0]
+	for range 10 {
+		speak()
+	}
+	if &a.open[0] != memory {
+		t.Error("a source that goes on speaking took new memory")
+	}
+	for _, f := range a.open[2:cap(a.open)] {
+		if f.payload != nil {
+			t.Fatalf("the payload of frame %d is kept although it is covered", f.n)
+		}
+	}
+	if a.shrink(); len(a.open) != 2 {
+		t.Fatal("open frames were forgotten")
+	}
+	a.cover(n)
+	if a.shrink(); a.open != nil {
+		t.Error("a silent source keeps memory")
+	}
+	for range 10 * maxSpareOpen {
+		n++
+		a.add(openFrame{n: n, count: 1, packet: -1})
+	}
+	if a.cover(n - 1); len(a.open) != 1 || cap(a.open) > maxSpareOpen {
+		t.Errorf("%d frames are open in memory for %d", len(a.open), cap(a.open))
+	}
+}

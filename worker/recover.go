@@ -108,7 +108,7 @@ func (s *session) remember(ctx context.Context, read *passage) {
 	for _, then := range r.then {
 		then(ctx, p)
 	}
-	s.advance(ctx)
+	s.advance(ctx, time.Now())
 }
 
 // before leaves out the numbers that a living gateway has in its window.

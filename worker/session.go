@@ -182,7 +182,7 @@ func (s *session) await(ctx context.Context, written <-chan error, recalled <-ch
 	case err := <-s.failed:
 		return func() error { return s.giveUp(err) }
 	case <-s.roomy:
-		return done(func() { s.advance(ctx) })
+		return done(func() { s.advance(ctx, time.Now()) })
 	case p := <-recalled:
 		return done(func() { s.remember(ctx, p) })
 	case c := <-s.control:
@@ -358,7 +358,7 @@ func (s *session) message(ctx context.Context, m *nats.Msg) error {
 			s.takeAgain(ctx, a)
 		}
 	}
-	s.advance(ctx)
+	s.advance(ctx, now)
 	if len(s.recv.held) == 0 { // nothing refers to them any more
 		s.infos = e.Frames[:0]
 	}
@@ -403,18 +403,18 @@ func (s *session) goOn(ctx context.Context, n uint64, a subjects.Announce) {
 	if n > 1 { // or there is nothing that the gateway might wait to have acknowledged
 		s.ack()
 	}
-	s.advance(ctx)
+	s.advance(ctx, time.Now())
 }
 
 // abandonHoles goes on past what only the gateway before this one could have sent
 // again: the next one's numbers begin after the highest known.
 func (s *session) abandonHoles(ctx context.Context) {
 	s.after.lostTo = s.recv.top
-	s.advance(ctx)
+	s.advance(ctx, time.Now())
 }
 
 // advance takes what is in order, until a source's queue is full.
-func (s *session) advance(ctx context.Context) {
+func (s *session) advance(ctx context.Context, now time.Time) {
 	s.stalled = false
 	for s.ending == nil {
 		a, ok := s.recv.peek()
@@ -424,12 +424,11 @@ func (s *session) advance(ctx context.Context) {
 		if !ok {
 			break
 		}
-		if !s.apply(ctx, a) {
+		if !s.apply(ctx, a, now) {
 			s.stalled = true
 			break
 		}
 	}
-	now := time.Now()
 	if s.recv.next > s.acked+ackEvery {
 		s.ack()
 	} else if s.recv.next > s.acked+1 && s.clock.ack.IsZero() {

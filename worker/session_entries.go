@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"stenobus/subjects"
 	"stenobus/subjects/safeguard"
@@ -12,13 +13,13 @@ import (
 
 // apply takes the next number out of a message. It reports false where a source's
 // queue is full: the number is then taken later, and the sender keeps the rest.
-func (s *session) apply(ctx context.Context, a *arrival) bool {
+func (s *session) apply(ctx context.Context, a *arrival, now time.Time) bool {
 	e := &a.envelope
 	switch e.Kind {
 	case subjects.KindFrames:
-		return s.applyFrame(ctx, a)
+		return s.applyFrame(ctx, a, now)
 	case subjects.KindStart:
-		return s.applyStart(ctx, a)
+		return s.applyStart(ctx, a, now)
 	case subjects.KindStop:
 		if src := s.sources[e.Source]; src != nil {
 			close(src.queue)
@@ -46,7 +47,7 @@ func (s *session) apply(ctx context.Context, a *arrival) bool {
 }
 
 // applyStart takes the frame with which a source begins, or goes on in another format.
-func (s *session) applyStart(ctx context.Context, a *arrival) bool {
+func (s *session) applyStart(ctx context.Context, a *arrival, now time.Time) bool {
 	info := *a.envelope.Starts
 	src := s.sources[info.Source]
 	switch {
@@ -59,10 +60,10 @@ func (s *session) applyStart(ctx context.Context, a *arrival) bool {
 		s.know(info)
 		src.put(item{kind: subjects.KindStart, info: &info})
 	}
-	return s.applyFrame(ctx, a)
+	return s.applyFrame(ctx, a, now)
 }
 
-func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
+func (s *session) applyFrame(ctx context.Context, a *arrival, now time.Time) bool {
 	i := int(s.recv.next - a.n)
 	offset := 0
 	for _, f := range a.envelope.Frames[:i] {
@@ -75,7 +76,7 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 		f := openFrame{n: n, count: 1, at: info.At, packet: info.Packet, payload: a.payload[offset : offset+info.Size]}
 		if src == nil {
 			s.refuseUnknown(ctx, info.Source, n)
-		} else if !src.direct(ctx, f) && !s.push(src, item{kind: subjects.KindFrames, frame: f}) {
+		} else if !src.direct(ctx, f, now) && !s.push(src, item{kind: subjects.KindFrames, frame: f}) {
 			return false
 		}
 		s.atMS = max(s.atMS, info.At)
@@ -96,7 +97,7 @@ func (s *session) applyFrame(ctx context.Context, a *arrival) bool {
 // not count: only where that safeguard is off.
 func (s *session) takeAgain(ctx context.Context, a arrival) {
 	next := s.recv.next
-	for s.recv.next = a.n; s.recv.next <= a.to && s.ending == nil && s.apply(ctx, &a); {
+	for s.recv.next = a.n; s.recv.next <= a.to && s.ending == nil && s.apply(ctx, &a, time.Now()); {
 	}
 	s.recv.next = next
 }

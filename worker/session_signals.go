@@ -10,11 +10,14 @@ import (
 
 // next is the earliest moment of all, or far away.
 func (c *clocks) next() time.Time {
-	first := time.Now().Add(time.Hour)
+	first := time.Time{}
 	for _, t := range [...]time.Time{c.ack, c.nak, c.ready, c.quiet, c.renew, c.release, c.drain, c.hand, c.yield, c.alive} {
-		if !t.IsZero() && t.Before(first) {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
+	}
+	if first.IsZero() {
+		return time.Now().Add(time.Hour)
 	}
 	return first
 }

@@ -127,13 +127,13 @@ func (s *source) run(ctx context.Context) error {
 func (s *source) take(ctx context.Context, it item) error {
 	defer s.pending.Add(-1)
 	err := s.guard(ctx, func(ctx context.Context) error { return s.do(ctx, it) })
-	s.wake()
+	s.wake(time.Now())
 	return err
 }
 
 // wake notes that the source had something.
-func (s *source) wake() {
-	if s.fed = time.Now(); s.resting {
+func (s *source) wake(now time.Time) {
+	if s.fed = now; s.resting {
 		s.resting = false
 		s.idle.Reset(s.cfg.idleCommit)
 	}
@@ -152,7 +152,7 @@ func (s *source) idled(ctx context.Context) error {
 // direct hears a frame at once, in run's stead, where nothing waits before it and neither
 // the engine nor the log would: to wake run costs more than the frame. It reports false
 // where the frame must be queued. Its caller is the only one who fills the queue.
-func (s *source) direct(ctx context.Context, f openFrame) bool {
+func (s *source) direct(ctx context.Context, f openFrame, now time.Time) bool {
 	if s.pending.Load() > 0 || !s.turn.TryLock() {
 		return false
 	}
@@ -165,7 +165,7 @@ func (s *source) direct(ctx context.Context, f openFrame) bool {
 		s.broken = err
 		return false // run makes another stream, which hears the frame among those not covered
 	}
-	s.wake()
+	s.wake(now)
 	return true
 }
 
@@ -177,11 +177,14 @@ func (s *source) rest(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.cfg.desc.Scarce && s.stream != nil {
+	closes := s.cfg.desc.Scarce && s.stream != nil
+	if closes {
 		s.closeStream()
-		s.mu.Lock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.acct.shrink(); closes {
 		s.acct.restart()
-		s.mu.Unlock()
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func hear(t *testing.T, q *quick, n uint64) (direct int, covered coverage) {
 	go func() { ended <- src.run(t.Context()) }()
 	for i := range n {
 		f := openFrame{n: i + 1, count: 1, at: int64(i) * 20, packet: -1, payload: []byte{1}}
-		if src.direct(t.Context(), f) {
+		if src.direct(t.Context(), f, time.Now()) {
 			direct++
 			continue
 		}
@@ -127,12 +127,12 @@ func TestStreamFailsOnAFrameThatWentDirect(t *testing.T) {
 	}
 	src.put(item{kind: subjects.KindFrames, frame: frame(1)})
 	for n := uint64(2); n < failAt; n++ {
-		for f := frame(n); !src.direct(t.Context(), f); { // the first one opens the stream meanwhile
+		for f := frame(n); !src.direct(t.Context(), f, time.Now()); { // the first one opens the stream meanwhile
 			runtime.Gosched()
 		}
 	}
 	for n := uint64(failAt); n <= 50; n++ {
-		if f := frame(n); !src.direct(t.Context(), f) {
+		if f := frame(n); !src.direct(t.Context(), f, time.Now()) {
 			src.put(item{kind: subjects.KindFrames, frame: f})
 		}
 	}
