@@ -45,6 +45,10 @@ const (
 	SpillNever = placement.SpillNever
 )
 
+// DefaultRecordExpiry is how long a session's record stays that nobody renews, unless its
+// session's grace is longer.
+const DefaultRecordExpiry = 2 * time.Minute
+
 // minExpiry is the shortest expiry of a key that the server knows.
 const minExpiry = time.Second
 
@@ -53,7 +57,7 @@ func (c Config) withDefaults() Config {
 	c.Spill = or(c.Spill, SpillFull)
 	c.AssignWait = or(c.AssignWait, 500*time.Millisecond)
 	c.AssignTries = or(c.AssignTries, 4)
-	c.RecordExpiry = or(c.RecordExpiry, 2*time.Minute)
+	c.RecordExpiry = or(c.RecordExpiry, DefaultRecordExpiry)
 	c.Bus.TombstoneExpiry = or(c.Bus.TombstoneExpiry, 5*time.Second)
 	if c.Name == "" {
 		c.Name = "dispatcher-" + string(subjects.FreshSessionID())[:8]

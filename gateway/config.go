@@ -12,6 +12,9 @@ import (
 	"stenobus/subjects"
 )
 
+// DefaultMaxSessions is the most sessions of a gateway, unless it is told otherwise.
+const DefaultMaxSessions = 10_000
+
 // Config of a gateway. The zero value works.
 type Config struct {
 	Name    string                // names this gateway in records and logs; empty: random
@@ -64,7 +67,7 @@ func (c Config) withDefaults() Config {
 	c.MaxMessage = or(c.MaxMessage, 1<<20)
 	c.MaxSources = or(c.MaxSources, 256)
 	c.MaxLifeSources = or(c.MaxLifeSources, 1024)
-	c.MaxSessions = or(c.MaxSessions, 10_000)
+	c.MaxSessions = or(c.MaxSessions, DefaultMaxSessions)
 	c.MaxPrincipal = or(c.MaxPrincipal, 1000)
 	c.MaxSpeed = or(c.MaxSpeed, 20)
 	c.MaxLength = or(c.MaxLength, 24*time.Hour)

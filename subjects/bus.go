@@ -14,6 +14,12 @@ import (
 // differs from what the protocol needs.
 var ErrIncompatible = errors.New("incompatible stream or bucket")
 
+// How long results are kept, and the most bytes of them, unless a bus is told otherwise.
+const (
+	DefaultResultsAge   = 24 * time.Hour
+	DefaultResultsBytes = 1 << 30
+)
+
 // BusConfig sizes the streams and buckets. The zero value works.
 type BusConfig struct {
 	Cluster         string        // of NATS servers that keeps the streams; empty: the one to which the process that makes them is connected, or another that can
@@ -33,10 +39,10 @@ func (c BusConfig) withDefaults() BusConfig {
 		c.Replicas = 1
 	}
 	if c.ResultsAge == 0 {
-		c.ResultsAge = 24 * time.Hour
+		c.ResultsAge = DefaultResultsAge
 	}
 	if c.ResultsBytes == 0 {
-		c.ResultsBytes = 1 << 30
+		c.ResultsBytes = DefaultResultsBytes
 	}
 	if c.ResultsEach == 0 {
 		c.ResultsEach = 100_000

@@ -16,10 +16,9 @@ import (
 )
 
 const (
-	maxEnded      = 1024             // lives remembered after their end, so that a late assign is told
-	recordRenew   = 30 * time.Second // well below the expiry of a session's record
-	reportTimeout = 2 * time.Second  // of one report
-	endRecordWait = 5 * time.Second  // over all tries to delete a record
+	maxEnded      = 1024            // lives remembered after their end, so that a late assign is told
+	reportTimeout = 2 * time.Second // of one report
+	endRecordWait = 5 * time.Second // over all tries to delete a record
 )
 
 // answer serves one request. It only ever takes a lock for a moment: the service has
@@ -222,7 +221,7 @@ func (w *Worker) remember(id subjects.SessionID, life uint64) {
 	w.ended[id] = life
 }
 
-func (w *Worker) renewEvery() time.Duration { return recordRenew }
+func (w *Worker) renewEvery() time.Duration { return RecordRenewal }
 
 // renewRecord keeps the session's record from expiring; a record that belongs to
 // somebody else by now ends the session.
@@ -271,11 +270,8 @@ func (w *Worker) keep(ctx context.Context, subject string, req subjects.KeepRequ
 // report tells dispatchers of this worker: at once when its load changes, and often
 // enough that its key does not expire.
 func (w *Worker) report(ctx context.Context, kv jetstream.KeyValue) {
-	const (
-		every  = 2 * time.Second        // a fifth of the key's expiry
-		settle = 100 * time.Millisecond // changes in a burst make one report
-	)
-	tick := time.NewTicker(every)
+	const settle = 100 * time.Millisecond // changes in a burst make one report
+	tick := time.NewTicker(ReportEvery)
 	defer tick.Stop()
 	for {
 		if err := w.reportOnce(ctx, kv); err != nil && ctx.Err() == nil {

@@ -31,7 +31,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Slots = or(c.Slots, 100)
 	c.IdleCommit = or(c.IdleCommit, 2*time.Second)
-	c.TurnLimit = or(c.TurnLimit, 10*time.Second)
+	c.TurnLimit = or(c.TurnLimit, DefaultTurnLimit)
 	c.DrainWait = or(c.DrainWait, 10*time.Second)
 	c.QueueBytes = or(c.QueueBytes, 16<<20)
 	if c.ID == "" {

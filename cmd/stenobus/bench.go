@@ -14,11 +14,12 @@ import (
 
 // benchCmd measures. Without a subcommand it measures the path.
 type benchCmd struct {
-	Run     benchRunCmd     `cmd:"" default:"withargs" help:"Measure what the whole path costs beside a bare pipe, and how long it takes."`
-	Pipe    benchPipeCmd    `cmd:"" help:"Measure the bare pipe alone."`
-	Results benchResultsCmd `cmd:"" help:"Measure how many results a second one bus stores, and what splitting the results log gives."`
-	Place   benchPlaceCmd   `cmd:"" help:"Place sessions on a simulated fleet of thousands of workers, with the real placement code."`
-	Budgets benchBudgetsCmd `cmd:"" help:"Measure everything that has a budget and print figure and budget side by side."`
+	Run      benchRunCmd      `cmd:"" default:"withargs" help:"Measure what the whole path costs beside a bare pipe, and how long it takes."`
+	Pipe     benchPipeCmd     `cmd:"" help:"Measure the bare pipe alone."`
+	Results  benchResultsCmd  `cmd:"" help:"Measure how many results a second one bus stores, and what splitting the results log gives."`
+	Capacity benchCapacityCmd `cmd:"" help:"Measure what things cost, and tell what a number of sessions needs and what is full first."`
+	Place    benchPlaceCmd    `cmd:"" help:"Place sessions on a simulated fleet of thousands of workers, with the real placement code."`
+	Budgets  benchBudgetsCmd  `cmd:"" help:"Measure everything that has a budget and print figure and budget side by side."`
 }
 
 // loadFlags say what the clients of a benchmark do.
@@ -79,6 +80,7 @@ type benchRunCmd struct {
 	Share       time.Duration  `help:"How long a frame waits for others to share its message."`
 	Interims    bool           `help:"Ask for interims too."`
 	AudioLog    bool           `help:"Keep the audio log, to see what it costs."`
+	BusServers  int            `help:"Servers of the bus: 1, or 3 in a cluster that keeps three copies of each stream." default:"1"`
 	Dispatchers int            `help:"Dispatchers to start." default:"1"`
 	Workers     int            `help:"Workers to start." default:"1"`
 	Rogues      bool           `help:"Let three clients that misbehave come and go (one at 20 times real time, one that sends garbage, one that never reads), and tell what that does to the others."`
@@ -102,6 +104,7 @@ Examples:
     stenobus bench
     stenobus bench --share 60ms --runs 3
     stenobus bench --audio-log --runs 3
+    stenobus bench --bus-servers 3
     stenobus bench --sessions 10 --sources 20 --json | jq .path_to_pipe_ratio
     stenobus bench --sessions 5000 --rate 0 --ping-every 10s --ramp 10s
     stenobus bench --rogues --no-pipe --sessions 1000 --rate 2 --final-every 2 --duration 60s
@@ -119,6 +122,7 @@ func (c *benchRunCmd) Validate() error {
 	}
 	if err := firstOutOfRange([]bounded{
 		{"--share", c.Share >= 0 && c.Share <= time.Second, "0s to 1s"},
+		{"--bus-servers", c.BusServers == 1 || c.BusServers == 3, "1 or 3"},
 		{"--dispatchers", c.Dispatchers >= 1 && c.Dispatchers <= 16, "1 to 16"},
 		{"--workers", c.Workers >= 1 && c.Workers <= 16, "1 to 16"},
 		{"--limit", c.Limit > 0, "above 0s"},
@@ -145,7 +149,7 @@ func (c *benchRunCmd) Run(p *program) error {
 	cfg.Load.Interims, cfg.Load.Foreign = c.Interims, c.Foreign
 	cfg.URL, cfg.PIDs, cfg.NoPipe, cfg.Rogues = c.URL, c.PID, c.NoPipe, c.Rogues
 	cfg.Deployment = bench.Deployment{
-		Dispatchers: c.Dispatchers, Workers: c.Workers, Share: c.Share, AudioLog: c.AudioLog, Interims: c.Interims,
+		Buses: c.BusServers, Dispatchers: c.Dispatchers, Workers: c.Workers, Share: c.Share, AudioLog: c.AudioLog, Interims: c.Interims,
 		Profiles: c.Profiles, FinalEvery: c.FinalEvery,
 	}
 	if c.FindLimit {

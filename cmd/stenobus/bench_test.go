@@ -40,7 +40,7 @@ func benchmark(t *testing.T, ctx context.Context, args ...string) outcome {
 func TestBench(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"one frame a message": nil, "shared": {"--share", "60ms", "--interims"}, "with the audio log": {"--audio-log"},
+		"one frame a message": nil, "shared": {"--share", "60ms", "--interims"}, "on a cluster": {"--bus-servers", "3"}, "with the audio log": {"--audio-log"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,7 +57,7 @@ func TestBench(t *testing.T) {
 					t.Errorf("no figure of the %s", role)
 				}
 			}
-			if !r.OK() || r.Sessions != 3 || r.Sources != 2 || r.Runs != 1 || r.FramesPerS <= 0 || r.ClaimP99 <= 0 || r.FrameP99 <= 0 || r.PingP99 <= 0 {
+			if !r.OK() || r.Sessions != 3 || r.Sources != 2 || r.Runs != 1 || r.FramesPerS <= 0 || r.ClaimP99 <= 0 || r.FrameP99 <= 0 || r.PingP99 <= 0 || r.IO["bus"] < 100 {
 				t.Errorf("result %+v", r)
 			}
 		})
@@ -91,7 +91,7 @@ func TestBenchIsInterrupted(t *testing.T) {
 func TestBenchUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"--sessions", "0"}, {"--sources", "0"}, {"--rate=-1"}, {"--duration", "1ms"}, {"--frame-bytes", "0"}, {"--share", "2s"}, {"--runs", "0"},
+		{"--sessions", "0"}, {"--sources", "0"}, {"--rate=-1"}, {"--duration", "1ms"}, {"--frame-bytes", "0"}, {"--share", "2s"}, {"--runs", "0"}, {"--bus-servers", "2"},
 	} {
 		invoke(t, append([]string{"bench"}, args...)...).check(t, exitUsage, strings.TrimSuffix(args[0], "=-1"), "out of range")
 	}

@@ -50,7 +50,7 @@ type busFlags struct {
 	Replicas     int           `help:"Copies of each stream; three survive the loss of a server." default:"1" group:"Streams and buckets, where they are not there yet"`
 	Split        int           `name:"results-streams" help:"Over how many streams the results log is split; the same for all roles." default:"1" group:"Streams and buckets, where they are not there yet"`
 	ResultsAge   time.Duration `help:"How long results are kept." default:"24h" group:"Streams and buckets, where they are not there yet"`
-	ResultsBytes int64         `help:"Most bytes of results, of all streams together." default:"1073741824" group:"Streams and buckets, where they are not there yet"`
+	ResultsBytes int64         `help:"Most bytes of results, of all streams together. A result takes some 500, and once it is full finals wait." default:"1073741824" group:"Streams and buckets, where they are not there yet"`
 	WorkerExpiry time.Duration `help:"A worker that has not reported for so long is gone." default:"10s" group:"Streams and buckets, where they are not there yet"`
 	Tombstones   time.Duration `help:"How long the deletion of a key is remembered." default:"5s" group:"Streams and buckets, where they are not there yet"`
 	ResultsEach  int64         `help:"Most results of one session." default:"100000" group:"Streams and buckets, where they are not there yet"`

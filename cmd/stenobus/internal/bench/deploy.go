@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"stenobus/cmd/stenobus/internal/child"
+	"stenobus/subjects"
 )
 
 // Roles of processes, as figures name them. The client is this process.
@@ -27,6 +28,7 @@ type Deployment struct {
 	Program     string // that is started
 	Dispatchers int    // 0: 1
 	Workers     int    // 0: 1
+	Buses       int    // servers of the bus, a cluster with as many copies of each stream; 0: 1
 	Share       time.Duration
 	AudioLog    bool
 	Interims    bool
@@ -53,27 +55,45 @@ type site struct {
 // startPath starts bus, dispatchers, workers and a gateway.
 func (d *Deployment) startPath(ctx context.Context, load LoadConfig, dir string) (*site, error) {
 	s := &site{}
-	bus, err := s.start(ctx, d, roleBus, "bus", "--listen", "127.0.0.1:0", "--data", dir)
+	buses, err := s.startBuses(ctx, d, dir, max(1, d.Buses))
 	if err != nil {
 		return s, err
 	}
-	to := []string{"--nats", bus.URL()}
+	if err := d.prepare(ctx, buses); err != nil {
+		return s, err
+	}
+	// Gateways and workers are at different servers where there are several: most are.
+	at := func(i int) []string {
+		return []string{"--nats", buses[i%len(buses)], "--bus-replicas", strconv.Itoa(len(buses))}
+	}
 	for i := range max(1, d.Dispatchers) {
-		if _, err := s.start(ctx, d, roleDispatcher, append([]string{"dispatcher", "--name", "dispatcher-" + strconv.Itoa(i+1)}, to...)...); err != nil {
+		if _, err := s.start(ctx, d, roleDispatcher, append([]string{"dispatcher", "--name", "dispatcher-" + strconv.Itoa(i+1)}, at(2)...)...); err != nil {
 			return s, err
 		}
 	}
 	for i := range max(1, d.Workers) {
-		if _, err := s.start(ctx, d, roleWorker, append(d.workerArgs(i, load), to...)...); err != nil {
+		if _, err := s.start(ctx, d, roleWorker, append(d.workerArgs(i, load), at(1)...)...); err != nil {
 			return s, err
 		}
 	}
-	gateway, err := s.start(ctx, d, roleGateway, append(d.gatewayArgs(load), to...)...)
+	gateway, err := s.start(ctx, d, roleGateway, append(d.gatewayArgs(load), at(0)...)...)
 	if err != nil {
 		return s, err
 	}
 	s.url = webSocket(gateway.URL())
 	return s, nil
+}
+
+// prepare waits for a cluster to have the streams: it takes a while to elect its leaders.
+func (d *Deployment) prepare(ctx context.Context, buses []string) error {
+	if len(buses) == 1 {
+		return nil
+	}
+	b, err := dialBus(ctx, buses, subjects.BusConfig{Replicas: len(buses)})
+	if err == nil {
+		b.nc.Close()
+	}
+	return err
 }
 
 func (d *Deployment) workerArgs(i int, load LoadConfig) []string {
@@ -163,7 +183,7 @@ func (s *site) usage() (map[string]child.Usage, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", p.role, err))
 		}
 		sum := all[p.role]
-		all[p.role] = child.Usage{CPU: sum.CPU + u.CPU, RSSKB: sum.RSSKB + u.RSSKB}
+		all[p.role] = child.Usage{CPU: sum.CPU + u.CPU, RSSKB: sum.RSSKB + u.RSSKB, IO: sum.IO + u.IO}
 	}
 	u, err := child.Own()
 	all[roleClient] = u

@@ -30,6 +30,8 @@ type Result struct {
 	Ratio   float64            `json:"path_to_pipe_ratio"`
 	Busy    map[string]float64 `json:"cpu_ms_per_s"`       // by process, also where no frame was sent
 	OpenCPU map[string]float64 `json:"cpu_us_per_open"`    // by process, while sessions opened and first spoke
+	EndCPU  map[string]float64 `json:"cpu_us_per_end"`     // by process, while sessions ended, with what they still said
+	IO      map[string]float64 `json:"io_bytes_per_frame"` // by process, read and written, of sockets and files
 	RSS     map[string]float64 `json:"rss_kb_per_session"` // by process, over what it had with no session
 	BaseRSS map[string]float64 `json:"rss_kb_no_session"`  // by process, before the first session
 
@@ -88,12 +90,12 @@ func (r *Result) figures() []*float64 {
 
 // byProcess are those of them that each process has.
 func (r *Result) byProcess() []*map[string]float64 {
-	return []*map[string]float64{&r.CPU, &r.Pipe, &r.Busy, &r.OpenCPU, &r.RSS, &r.BaseRSS}
+	return []*map[string]float64{&r.CPU, &r.Pipe, &r.Busy, &r.OpenCPU, &r.EndCPU, &r.IO, &r.RSS, &r.BaseRSS}
 }
 
 func resultOf(c *Config, path, pipe *measured) Result {
 	r := Result{
-		CPU: map[string]float64{}, Pipe: map[string]float64{}, Busy: map[string]float64{}, OpenCPU: map[string]float64{},
+		CPU: map[string]float64{}, Pipe: map[string]float64{}, Busy: map[string]float64{}, OpenCPU: map[string]float64{}, EndCPU: map[string]float64{}, IO: map[string]float64{},
 		RSS: map[string]float64{}, BaseRSS: map[string]float64{},
 		PathCPU:    round(path.perFrame()),
 		PipeCPU:    round(pipe.perFrame()),
@@ -113,6 +115,8 @@ func resultOf(c *Config, path, pipe *measured) Result {
 		r.CPU[role] = round(ratio(float64(u.cpu.Microseconds()), float64(path.frames)))
 		r.Busy[role] = round(ratio(ms(u.cpu), path.took.Seconds()))
 		r.OpenCPU[role] = round(float64(u.opening.Microseconds()) / float64(c.Load.Sessions))
+		r.EndCPU[role] = round(float64(u.ending.Microseconds()) / float64(c.Load.Sessions))
+		r.IO[role] = round(ratio(float64(u.io), float64(path.frames)))
 		r.RSS[role] = round(float64(u.rssKB) / float64(c.Load.Sessions))
 		r.BaseRSS[role] = float64(u.baseKB)
 	}

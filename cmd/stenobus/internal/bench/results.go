@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"stenobus/cmd/stenobus/internal/child"
 	"stenobus/subjects"
 )
 
@@ -33,52 +32,24 @@ type LogConfig struct {
 // result after the other, fenced, as fast as they are acknowledged, and one subscriber
 // hears them all. It has a bus of its own; the writers and the subscriber are this process.
 func Results(ctx context.Context, cfg Config, log LogConfig) (r LogResult, err error) {
-	dir, remove, err := tempDir()
-	if err != nil {
-		return r, err
-	}
-	defer remove()
 	cfg.Progress("results log", "starting")
-	s := &site{}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	urls, err := s.startBuses(ctx, &cfg.Deployment, dir, log.Replicas)
-	if err != nil {
-		return r, err
-	}
-	b, err := dialLog(ctx, urls, log)
-	if err != nil {
-		return r, err
-	}
-	defer b.close()
-	return b.measure(ctx, &cfg, s)
-}
-
-// startBuses starts one bus, or as many as are a cluster.
-func (s *site) startBuses(ctx context.Context, d *Deployment, dir string, n int) (urls []string, err error) {
-	cluster, err := child.FreePorts(n)
-	if err != nil {
-		return nil, err
-	}
-	for i := range n {
-		args := []string{"bus", "--listen", "127.0.0.1:0", "--data", dir + "/" + strconv.Itoa(i+1)}
-		if n > 1 {
-			args = append(args, "--name", "bus-"+strconv.Itoa(i+1), "--cluster-listen", cluster[i], "--routes", "nats://"+strings.Join(cluster, ",nats://"))
-		}
-		c, err := s.start(ctx, d, roleBus, args...)
+	err = cfg.Deployment.withBuses(ctx, log.Replicas, func(s *site, urls []string) error {
+		b, err := dialLog(ctx, urls, log)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		urls = append(urls, c.URL())
-	}
-	return urls, nil
+		defer b.close()
+		r, err = b.measure(ctx, &cfg, s)
+		return err
+	})
+	return r, err
 }
 
 // logBench is the client's side of a measurement.
 type logBench struct {
 	LogConfig
-	writes, hears *nats.Conn // as a worker and a gateway have one each
-	js            jetstream.JetStream
-	results       *subjects.Results
+	*busLink            // writes, as a worker does
+	hears    *nats.Conn // as a gateway does
 
 	stored, heard, again atomic.Uint64
 }
@@ -86,29 +57,22 @@ type logBench struct {
 // dialLog makes the streams and subscribes.
 func dialLog(ctx context.Context, urls []string, log LogConfig) (b *logBench, err error) {
 	b = &logBench{LogConfig: log}
+	b.busLink, err = dialBus(ctx, urls, subjects.BusConfig{
+		Split: subjects.Split(log.Streams), Replicas: log.Replicas, ResultsBytes: resultsBytes, ResultsEach: 1 << 40,
+	})
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			b.close()
 		}
 	}()
-	if b.writes, err = nats.Connect(strings.Join(urls, ",")); err != nil {
-		return nil, fmt.Errorf("connect to the bus: %w", err)
-	}
 	if b.hears, err = nats.Connect(strings.Join(urls, ",")); err != nil {
 		return nil, fmt.Errorf("connect to the bus: %w", err)
 	}
-	if b.js, err = jetstream.New(b.writes); err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, openWait)
 	defer cancel()
-	bus, err := subjects.Await(ctx, b.js, subjects.BusConfig{
-		Split: subjects.Split(log.Streams), Replicas: log.Replicas, ResultsBytes: resultsBytes, ResultsEach: 1 << 40,
-	}, func(error) {}) // a cluster takes a while to elect its leader
-	if err != nil {
-		return nil, err
-	}
-	b.results = bus.Results
 	sub, err := b.hears.Subscribe(subjects.AllInboxes, func(*nats.Msg) { b.heard.Add(1) })
 	if err == nil {
 		err = errors.Join(sub.SetPendingLimits(-1, -1), b.hears.FlushWithContext(ctx))
@@ -120,7 +84,7 @@ func dialLog(ctx context.Context, urls []string, log LogConfig) (b *logBench, er
 }
 
 func (b *logBench) close() {
-	for _, nc := range []*nats.Conn{b.writes, b.hears} {
+	for _, nc := range []*nats.Conn{b.nc, b.hears} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -153,7 +117,7 @@ func (b *logBench) measure(ctx context.Context, cfg *Config, s *site) (r LogResu
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
-		b.show(ctx, cfg, to)
+		_ = cfg.showUntil(ctx, "results log", to, func() string { return fmt.Sprintf("%d results stored", b.stored.Load()) })
 	}()
 	err = together(writers, func(w *writer) error { return w.writeUntil(ctx, to) })
 	took := time.Since(from)
@@ -163,11 +127,27 @@ func (b *logBench) measure(ctx context.Context, cfg *Config, s *site) (r LogResu
 		return r, err
 	}
 	r = b.result(writers, b.stored.Load()-before, took, begin, end)
+	if r.StoredBytes, err = b.size(ctx); err != nil {
+		return r, err
+	}
 	return r, b.awaitHeard(ctx, &r)
 }
 
+// size is what a result takes in a stream's file.
+func (b *logBench) size(ctx context.Context) (float64, error) {
+	var bytes, n uint64
+	for _, s := range b.Results.Streams() {
+		info, err := s.Info(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("size of the results log: %w", err)
+		}
+		bytes, n = bytes+info.State.Bytes, n+info.State.Msgs
+	}
+	return round(ratio(float64(bytes), float64(n))), nil
+}
+
 // together does the same for all writers at once.
-func together(writers []*writer, do func(*writer) error) error {
+func together[W any](writers []W, do func(W) error) error {
 	errs := make([]error, len(writers))
 	var wg sync.WaitGroup
 	for i, w := range writers {
@@ -217,7 +197,7 @@ func (w *writer) try(ctx context.Context) (uint64, error) {
 	if err == nil {
 		return ack.Sequence, nil
 	}
-	m, readErr := w.b.results.Last(ctx, w.id)
+	m, readErr := w.b.Results.Last(ctx, w.id)
 	switch {
 	case errors.Is(readErr, jetstream.ErrMsgNotFound):
 	case readErr != nil:
@@ -232,7 +212,7 @@ func (w *writer) try(ctx context.Context) (uint64, error) {
 func (w *writer) message() *nats.Msg {
 	frame := 50 * (w.n + 1)
 	e := subjects.Envelope{Kind: subjects.KindFinal, Stamp: subjects.Stamp{Life: 1, Epoch: 1, Attach: 1}}
-	return e.Msg(w.b.results.Subject(w.id), subjects.Encode(subjects.Final{
+	return e.Msg(w.b.Results.Subject(w.id), subjects.Encode(subjects.Final{
 		Progress: subjects.Progress{
 			Finals: w.n + 1, Covered: map[uint32]uint64{1: frame}, Frames: map[uint32]uint64{1: frame}, SourcesAt: 1,
 		},
@@ -243,20 +223,6 @@ func (w *writer) message() *nats.Msg {
 		},
 		Number: w.n + 1,
 	}))
-}
-
-// show tells every second how far it is.
-func (b *logBench) show(ctx context.Context, cfg *Config, to time.Time) {
-	for now := time.Now(); now.Before(to); now = time.Now() {
-		cfg.Progress("results log", fmt.Sprintf("%.0f s to go, %d results stored", to.Sub(now).Seconds(), b.stored.Load()))
-		next := now.Add(showEvery)
-		if next.After(to) {
-			next = to
-		}
-		if pauseUntil(ctx, next) != nil {
-			return
-		}
-	}
 }
 
 // awaitHeard waits for the last to come, and counts them.

@@ -14,7 +14,8 @@ type LogResult struct {
 	Sessions    int                `json:"sessions"`
 	Streams     int                `json:"streams"`
 	Replicas    int                `json:"replicas"`
-	ResultBytes int                `json:"result_bytes"` // payload
+	ResultBytes int                `json:"result_bytes"`            // payload
+	StoredBytes float64            `json:"stored_bytes_per_result"` // in each copy, over all
 	ResultsPerS float64            `json:"results_per_s"`
 	CPU         map[string]float64 `json:"cpu_us_per_result"` // of all bus processes, and of the client: writers and subscriber
 	Busy        map[string]float64 `json:"cpu_ms_per_s"`

@@ -115,6 +115,8 @@ type measured struct {
 type used struct {
 	opening time.Duration // CPU while the sessions opened
 	cpu     time.Duration // and in the steady phase
+	ending  time.Duration // and while they ended
+	io      int64         // bytes read and written in the steady phase
 	baseKB  int64         // resident when nobody was connected
 	rssKB   int64         // and how much more at the end of the steady phase
 }
@@ -145,13 +147,15 @@ func (c *Config) measure(ctx context.Context, name string, k kind) (m measured, 
 	if w.phases != nil {
 		m.apart = isolation(l, w.phases)
 	}
+	over, overErr := s.usage()
 	for role, end := range w.end {
 		m.roles[role] = used{
 			cpu: end.CPU - w.begin[role].CPU, opening: w.begin[role].CPU - idle[role].CPU,
+			ending: over[role].CPU - end.CPU, io: end.IO - w.begin[role].IO,
 			baseKB: idle[role].RSSKB, rssKB: end.RSSKB - idle[role].RSSKB,
 		}
 	}
-	err = errors.Join(err, m.Wrong())
+	err = errors.Join(err, overErr, m.Wrong())
 	if k.bare && err == nil {
 		err = awaitCount(ctx, s.count, m.Messages)
 	}
@@ -192,7 +196,7 @@ func (c *Config) steady(ctx context.Context, name string, l *Load, s *site) (w w
 	if c.Rogues && !l.cfg.Bare {
 		w.phases, err = misbehave(ctx, l, c.Duration, func(detail string) { c.Progress(name, detail) })
 	} else {
-		err = c.wait(ctx, name, l, w.from, w.to)
+		err = c.showUntil(ctx, name, w.to, func() string { return fmt.Sprintf("%d frames sent", l.Sent()) })
 	}
 	if err != nil {
 		return w, err
@@ -203,10 +207,10 @@ func (c *Config) steady(ctx context.Context, name string, l *Load, s *site) (w w
 	return w, err
 }
 
-// wait shows every second where the measurement stands, until it is over.
-func (c *Config) wait(ctx context.Context, name string, l *Load, from, to time.Time) error {
-	for now := from; now.Before(to); now = time.Now() {
-		c.Progress(name, fmt.Sprintf("%.0f s to go, %d frames sent", to.Sub(now).Seconds(), l.Sent()))
+// showUntil tells every second how far a measurement is, until it is over.
+func (c *Config) showUntil(ctx context.Context, name string, to time.Time, detail func() string) error {
+	for now := time.Now(); now.Before(to); now = time.Now() {
+		c.Progress(name, fmt.Sprintf("%.0f s to go, %s", to.Sub(now).Seconds(), detail()))
 		next := now.Add(showEvery)
 		if next.After(to) {
 			next = to

@@ -165,6 +165,17 @@ func TestParseStatus(t *testing.T) {
 	}
 }
 
+func TestParseIO(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{
+		"rchar: 12\nwchar: 30\nsyscr: 1\nread_bytes: 4096\n": 42, "": 0, "rchar: many\n": 0,
+	} {
+		if got := parseIO([]byte(text)); got != want {
+			t.Errorf("%q: %d bytes, want %d", text, got, want)
+		}
+	}
+}
+
 func TestAddress(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{

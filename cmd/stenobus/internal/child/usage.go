@@ -17,6 +17,7 @@ const tick = 10 * time.Millisecond
 type Usage struct {
 	CPU   time.Duration // in user and kernel, of all its processes
 	RSSKB int64         // resident now
+	IO    int64         // bytes read and written, of sockets and files; 0: the system does not tell
 }
 
 // Usage is what the child has used up to now.
@@ -63,7 +64,8 @@ func UsageOf(pid int) (Usage, error) {
 	if err != nil {
 		return Usage{}, fmt.Errorf("memory of a process: %w", err)
 	}
-	var u Usage
+	io, _ := os.ReadFile(dir + "/io") // of others' processes it may not be read
+	u := Usage{IO: parseIO(io)}
 	var errCPU, errRSS error
 	u.CPU, errCPU = parseStat(stat)
 	u.RSSKB, errRSS = parseStatus(status)
@@ -101,6 +103,17 @@ func parseStatus(status []byte) (int64, error) {
 		return strconv.ParseInt(strings.TrimSpace(kb), 10, 63)
 	}
 	return 0, errors.New("/proc status has no VmRSS")
+}
+
+// parseIO reads from /proc/PID/io what went through a process.
+func parseIO(text []byte) (sum int64) {
+	for line := range strings.Lines(string(text)) {
+		if name, v, _ := strings.Cut(line, ":"); name == "rchar" || name == "wchar" {
+			n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 63)
+			sum += n
+		}
+	}
+	return sum
 }
 
 // Own is what this process has used.
