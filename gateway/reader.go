@@ -39,6 +39,7 @@ func (s *session) read(ctx context.Context, conn *socket) error {
 	defer context.AfterFunc(ctx, func() { _ = conn.CloseNow() })()
 	forever := context.WithoutCancel(ctx)
 	var buf bytes.Buffer
+	var nerves patience
 	for {
 		kind, data, err := conn.readMessage(forever, &buf, s.srv.cfg.MaxMessage)
 		if err != nil {
@@ -52,8 +53,10 @@ func (s *session) read(ctx context.Context, conn *socket) error {
 				s.mail.put(ev)
 			}
 		}
+		wait := nerves.try(events)
 		clear(events)
 		events = events[:0]
+		rest(ctx, wait)
 	}
 }
 
