@@ -270,7 +270,7 @@ func (p *pool) nearest(id subjects.SessionID) *candidate {
 	for i := range uint64(probes) {
 		at := mixed(from + i*0x9e3779b97f4a7c15)
 		for _, s := range p.shelves {
-			r := p.follows(s, at)
+			r := s.ring.after(at, p.bans)
 			if r.candidate == nil {
 				continue
 			}
@@ -281,20 +281,4 @@ func (p *pool) nearest(id subjects.SessionID) *candidate {
 		}
 	}
 	return top.candidate
-}
-
-// follows is the first of a shelf from a point on, around the ring.
-func (p *pool) follows(s *shelf, at uint64) (found ranked) {
-	look := func(r ranked) bool {
-		if p.bans(r.candidate) {
-			return true
-		}
-		found = r
-		return false
-	}
-	s.order.AscendGreaterOrEqual(ranked{key: at}, look)
-	if found.candidate == nil {
-		s.order.Ascend(look)
-	}
-	return found
 }

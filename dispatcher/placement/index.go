@@ -60,7 +60,8 @@ const (
 // shelf is the members of a tier.
 type shelf struct {
 	seats []seat                // in no order, to draw from
-	order *btree.BTreeG[ranked] // for strategies that look for the best; nil: none does
+	order *btree.BTreeG[ranked] // for pack, which looks for the fullest; else nil
+	ring  *ring                 // for hash; else nil
 }
 
 // seat has what a draw looks at beside the candidate, so that it need not be fetched.
@@ -248,18 +249,27 @@ func servesAlike(a, b *subjects.WorkerReport) bool {
 func (s *shelf) add(c *candidate, t tier, strategy string) {
 	c.place.tier, c.place.seat = t, len(s.seats)
 	s.seats = append(s.seats, seated(c))
-	if s.order == nil && (strategy == Pack || strategy == Hash) {
-		const degree = 16
-		s.order = btree.NewG(degree, ranksBefore)
-	}
-	if s.order != nil {
+	switch strategy {
+	case Pack:
+		if s.order == nil {
+			const degree = 16
+			s.order = btree.NewG(degree, ranksBefore)
+		}
 		s.order.ReplaceOrInsert(c.place.rank)
+	case Hash:
+		if s.ring == nil {
+			s.ring = &ring{}
+		}
+		s.ring.add(c.place.rank)
 	}
 }
 
 func (s *shelf) remove(c *candidate) {
 	if s.order != nil {
 		s.order.Delete(c.place.rank)
+	}
+	if s.ring != nil {
+		s.ring.remove(c.place.rank)
 	}
 	last := len(s.seats) - 1
 	s.seats[c.place.seat] = s.seats[last]

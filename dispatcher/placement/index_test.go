@@ -29,6 +29,9 @@ func agrees(t *testing.T, f *Fleet) {
 				t.Errorf("%s has no rank", c.Worker)
 			}
 		}
+		if s.ring != nil && s.ring.after(p.rank.key, func(other *candidate) bool { return other != c }) != p.rank {
+			t.Errorf("%s is not on the ring", c.Worker)
+		}
 		if !c.Draining {
 			free += c.free()
 		}
@@ -39,6 +42,9 @@ func agrees(t *testing.T, f *Fleet) {
 			seats += len(s.seats)
 			if s.order != nil && s.order.Len() != len(s.seats) {
 				t.Errorf("%d of %d members have a rank", s.order.Len(), len(s.seats))
+			}
+			if s.ring != nil && s.ring.size != len(s.seats) {
+				t.Errorf("%d of %d members are on the ring", s.ring.size, len(s.seats))
 			}
 		}
 		if members += seats; g.index != i || g.size != seats || seats == 0 {
