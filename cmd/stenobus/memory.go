@@ -11,9 +11,15 @@ import (
 // "stenobus bench --no-pipe --sessions 250" shows no more CPU for less than half of it.
 const gcPercent = 40
 
+// clientGCPercent is the same for a process that measures others: it seldom collects, since
+// its own pauses would look like theirs.
+const clientGCPercent = 400
+
 // leanHeap is for processes whose memory many sessions fill.
-func leanHeap() {
+func leanHeap() { collectAt(gcPercent) }
+
+func collectAt(percent int) {
 	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(percent)
 	}
 }

@@ -126,20 +126,21 @@ func scenarios() []scenario {
 			},
 		},
 		{
-			"1,000 sessions beside three that misbehave", "stenobus bench --rogues --no-pipe --sessions 1000 --rate 1 --final-every 4 --duration 60s --ramp 10s",
-			func(c *Config, _ *measures) {
-				c.NoPipe, c.Rogues, c.Load.Sessions, c.Load.Rate, c.Load.Ramp = true, true, 1000, 1, 10*time.Second
-				c.Deployment.FinalEvery, c.Duration = 4, 60*time.Second
+			"1,000 sessions beside three that misbehave", "stenobus bench --rogues --no-pipe --sessions 1000 --rate 2 --final-every 20 --ping-every 10s --duration 60s --ramp 10s",
+			func(c *Config, m *measures) {
+				unhurried(c, m)
+				c.NoPipe, c.Rogues, c.Load.Sessions, c.Load.Rate, c.Load.Ramp = true, true, 1000, 2, 10*time.Second
+				c.Deployment.FinalEvery, c.Duration = 20, 60*time.Second
 			},
 			[]figure{
 				{"p99 of frame to engine, three misbehave over none", "times", 1.1, false, apart(func(i *Isolation) float64 { return i.FrameRatio })},
 				{"p99 of ping to pong, three misbehave over none", "times", 1.1, false, apart(func(i *Isolation) float64 { return i.PingRatio })},
 			},
 		},
-		{oneClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ping-every 10s --ramp 5s", claims(1), []figure{
+		{oneClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ping-every 10s --ramp 5s --runs 3", claims(1), []figure{
 			{"connect to ready, p99, 500 opens a second", "ms", 20, false, path(func(r *Result) float64 { return r.ClaimP99 })},
 		}},
-		{twoClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ping-every 10s --ramp 5s --dispatchers 2", claims(2), []figure{
+		{twoClaims, "stenobus bench --no-pipe --sessions 2500 --rate 0 --ping-every 10s --ramp 5s --runs 3 --dispatchers 2", claims(2), []figure{
 			{"claims for the CPU of a dispatcher, two over one", "times", 1.8, true, func(m *measures) float64 {
 				return 2 * ratio(m.of(oneClaims).OpenCPU[roleDispatcher], m.of(twoClaims).OpenCPU[roleDispatcher])
 			}},
@@ -201,7 +202,7 @@ func claims(dispatchers int) func(*Config, *measures) {
 	return func(c *Config, m *measures) {
 		unhurried(c, m)
 		c.NoPipe, c.Load.Sessions, c.Load.Rate, c.Load.Ramp, c.Duration = true, 2500, 0, 5*time.Second, time.Second
-		c.Deployment.Dispatchers = dispatchers
+		c.Deployment.Dispatchers, c.Runs = dispatchers, max(c.Runs, 3) // each is over in seconds
 	}
 }
 

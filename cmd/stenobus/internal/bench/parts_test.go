@@ -94,16 +94,19 @@ func TestSessionsAreSpread(t *testing.T) {
 	var due []time.Duration
 	for i := range 200 {
 		begin := origin.Add(time.Duration(i) * 40 * time.Millisecond)
-		s := newSchedule(begin, &LoadConfig{Rate: 25, Sources: 1}).spread(origin, i, 200)
+		s := newSchedule(begin, &LoadConfig{Rate: 25, Sources: 1}).spread(origin, i)
 		if d := s.frame(1).Sub(begin); d < 0 || d >= 40*time.Millisecond {
 			t.Fatalf("session %d begins %v after it opened", i, d)
 		}
 		due = append(due, s.frame(1).Sub(origin)%(40*time.Millisecond))
 	}
-	slices.Sort(due)
-	for i, d := range due {
-		if want := time.Duration(i) * 200 * time.Microsecond; (d - want).Abs() > time.Microsecond {
-			t.Fatalf("frame %d is due after %v, want %v", i, d, want)
+	for _, run := range [][]time.Duration{due, due[:50], due[75:100]} { // neighbours, too
+		run = slices.Sorted(slices.Values(run))
+		even := 40 * time.Millisecond / time.Duration(len(run))
+		for i := 1; i < len(run); i++ {
+			if gap := run[i] - run[i-1]; gap < even/4 || gap > 3*even {
+				t.Fatalf("of %d sessions two send %v apart, %v is even", len(run), gap, even)
+			}
 		}
 	}
 }

@@ -5,15 +5,19 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 )
 
-// roguePhases is how often quiet and unquiet take turns in one measurement.
-const roguePhases = 5
+const (
+	// phaseLasts is how long quiet and unquiet take turns: not long, so that what else the
+	// machine does falls into both. Nothing of its beginning counts, which has to do with the
+	// phase before.
+	phaseLasts   = 2 * time.Second
+	phaseSettles = 250 * time.Millisecond
+)
 
 // rogue is a client that misbehaves until its context ends.
 type rogue struct {
@@ -77,17 +81,18 @@ type phase struct {
 
 // misbehave lets rogues come and go for as long as lasts, and tells when they were there.
 func misbehave(ctx context.Context, l *Load, lasts time.Duration, show func(string)) ([]phase, error) {
-	each := lasts / (2 * roguePhases)
+	count := 2 * max(1, int(lasts/(2*phaseLasts)))
+	each := lasts / time.Duration(count)
 	var out []phase
-	for i := range 2 * roguePhases {
+	for i := range count {
 		p := phase{unquiet: i%2 == 1}
 		stop := func() {}
 		if p.unquiet {
 			stop = unleash(ctx, l)
 		}
-		p.from = time.Now()
-		p.to = p.from.Add(each)
-		show(fmt.Sprintf("phase %d of %d", i+1, 2*roguePhases))
+		begin := time.Now()
+		p.from, p.to = begin.Add(min(phaseSettles, each/4)), begin.Add(each)
+		show(fmt.Sprintf("phase %d of %d", i+1, count))
 		err := pauseUntil(ctx, p.to)
 		stop()
 		if err != nil {
@@ -112,8 +117,8 @@ func unleash(ctx context.Context, l *Load) (stop func()) {
 	}
 }
 
-// Isolation is what three clients that misbehave do to the others: the 99th percentiles
-// while they are there over those while they are not. Each is the median of its phases.
+// Isolation is what three clients that misbehave do to the others: the 99th percentiles of
+// all that was due while they were there over those of all that was due while they were not.
 type Isolation struct {
 	FrameQuiet float64 `json:"frame_p99_quiet_ms"`
 	FrameRatio float64 `json:"frame_p99_ratio"`
@@ -131,26 +136,17 @@ func isolation(l *Load, phases []phase) *Isolation {
 	}
 }
 
+// p99 pools phases of a kind: one alone has too few samples for a percentile that says much.
 func (l *Load) p99(phases []phase, of func(*session) []sample) (quiet, unquiet time.Duration) {
 	var by [2][]time.Duration
 	for _, p := range phases {
-		var all []time.Duration
-		for _, s := range l.sessions {
-			all = appendDue(all, of(s), p.from, p.to)
-		}
 		i := 0
 		if p.unquiet {
 			i = 1
 		}
-		by[i] = append(by[i], quantile(all, 0.99))
+		for _, s := range l.sessions {
+			by[i] = appendDue(by[i], of(s), p.from, p.to)
+		}
 	}
-	return middle(by[0]), middle(by[1])
-}
-
-func middle(all []time.Duration) time.Duration {
-	if len(all) == 0 {
-		return 0
-	}
-	slices.Sort(all)
-	return all[len(all)/2]
+	return quantile(by[0], 0.99), quantile(by[1], 0.99)
 }

@@ -30,13 +30,19 @@ func newSchedule(begin time.Time, cfg *LoadConfig) schedule {
 	return s
 }
 
+// golden is the fraction of the golden ratio. Its multiples, without their whole parts, lie
+// evenly between 0 and 1, and so do those of every run of neighbours.
+const golden = math.Phi - 1
+
 // spread gives a session its share of the time between two frames, counted from an origin
 // that all have: else sessions may send in step, as speakers do not, and frames that come
-// together cost each process one wake-up for all of them.
-func (s schedule) spread(origin time.Time, index, sessions int) schedule {
+// together cost each process one wake-up for all of them. Sessions that open after each
+// other, and so have their finals in the same moments, are spread over all of it.
+func (s schedule) spread(origin time.Time, index int) schedule {
 	if s.gap > 0 {
 		n := math.Ceil(float64(s.begin.Sub(origin)) / s.gap)
-		s.begin = origin.Add(time.Duration((n + float64(index)/float64(sessions)) * s.gap))
+		_, share := math.Modf(float64(index) * golden)
+		s.begin = origin.Add(time.Duration((n + share) * s.gap))
 	}
 	return s
 }

@@ -77,7 +77,7 @@ func (s *session) run(ctx context.Context, open func()) error {
 		return err
 	}
 	defer s.conn.CloseNow()
-	s.plan.schedule = newSchedule(time.Now(), &s.load.cfg).spread(s.load.begin, s.index, s.load.cfg.Sessions)
+	s.plan.schedule = newSchedule(time.Now(), &s.load.cfg).spread(s.load.begin, s.index)
 	if s.load.cfg.Bare || s.load.cfg.Foreign {
 		s.open()
 	}
