@@ -183,7 +183,7 @@ func (s *site) usage() (map[string]child.Usage, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", p.role, err))
 		}
 		sum := all[p.role]
-		all[p.role] = child.Usage{CPU: sum.CPU + u.CPU, RSSKB: sum.RSSKB + u.RSSKB, IO: sum.IO + u.IO}
+		all[p.role] = child.Usage{CPU: sum.CPU + u.CPU, RSSKB: sum.RSSKB + u.RSSKB, AnonKB: sum.AnonKB + u.AnonKB, IO: sum.IO + u.IO}
 	}
 	u, err := child.Own()
 	all[roleClient] = u

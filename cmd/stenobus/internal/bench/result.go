@@ -32,7 +32,7 @@ type Result struct {
 	OpenCPU map[string]float64 `json:"cpu_us_per_open"`    // by process, while sessions opened and first spoke
 	EndCPU  map[string]float64 `json:"cpu_us_per_end"`     // by process, while sessions ended, with what they still said
 	IO      map[string]float64 `json:"io_bytes_per_frame"` // by process, read and written, of sockets and files
-	RSS     map[string]float64 `json:"rss_kb_per_session"` // by process, over what it had with no session
+	RSS     map[string]float64 `json:"rss_kb_per_session"` // by process, of its own memory (no pages of its program) over what it had with no session
 	BaseRSS map[string]float64 `json:"rss_kb_no_session"`  // by process, before the first session
 
 	Claim // from connecting to a worker that is ready

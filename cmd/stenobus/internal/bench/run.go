@@ -118,7 +118,7 @@ type used struct {
 	ending  time.Duration // and while they ended
 	io      int64         // bytes read and written in the steady phase
 	baseKB  int64         // resident when nobody was connected
-	rssKB   int64         // and how much more at the end of the steady phase
+	rssKB   int64         // and how much more at the end of the steady phase, pages of the program aside
 }
 
 // measure starts a site, puts the load on it and stops it.
@@ -152,7 +152,7 @@ func (c *Config) measure(ctx context.Context, name string, k kind) (m measured, 
 		m.roles[role] = used{
 			cpu: end.CPU - w.begin[role].CPU, opening: w.begin[role].CPU - idle[role].CPU,
 			ending: over[role].CPU - end.CPU, io: end.IO - w.begin[role].IO,
-			baseKB: idle[role].RSSKB, rssKB: end.RSSKB - idle[role].RSSKB,
+			baseKB: idle[role].RSSKB, rssKB: end.AnonKB - idle[role].AnonKB,
 		}
 	}
 	err = errors.Join(err, overErr, m.Wrong())

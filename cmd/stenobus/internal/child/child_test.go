@@ -157,7 +157,7 @@ func TestParseStatus(t *testing.T) {
 		"no number": {"VmRSS:\t x kB\n", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseStatus([]byte(tc.status))
+			got, err := parseStatus([]byte(tc.status), "VmRSS")
 			if (err == nil) != tc.ok || got != tc.want {
 				t.Errorf("got %d, %v, want %d", got, err, tc.want)
 			}

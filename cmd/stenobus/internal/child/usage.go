@@ -15,9 +15,10 @@ const tick = 10 * time.Millisecond
 
 // Usage is what a child has used up to now.
 type Usage struct {
-	CPU   time.Duration // in user and kernel, of all its processes
-	RSSKB int64         // resident now
-	IO    int64         // bytes read and written, of sockets and files; 0: the system does not tell
+	CPU    time.Duration // in user and kernel, of all its processes
+	RSSKB  int64         // resident now
+	AnonKB int64         // of that what is its own: no pages of files, such as the program's code
+	IO     int64         // bytes read and written, of sockets and files; 0: the system does not tell
 }
 
 // Usage is what the child has used up to now.
@@ -66,10 +67,11 @@ func UsageOf(pid int) (Usage, error) {
 	}
 	io, _ := os.ReadFile(dir + "/io") // of others' processes it may not be read
 	u := Usage{IO: parseIO(io)}
-	var errCPU, errRSS error
+	var errCPU, errRSS, errAnon error
 	u.CPU, errCPU = parseStat(stat)
-	u.RSSKB, errRSS = parseStatus(status)
-	return u, errors.Join(errCPU, errRSS)
+	u.RSSKB, errRSS = parseStatus(status, "VmRSS")
+	u.AnonKB, errAnon = parseStatus(status, "RssAnon")
+	return u, errors.Join(errCPU, errRSS, errAnon)
 }
 
 // parseStat reads utime and stime from /proc/PID/stat. The name before them is in
@@ -89,20 +91,20 @@ func parseStat(stat []byte) (time.Duration, error) {
 	return time.Duration(user+kernel) * tick, nil
 }
 
-// parseStatus reads VmRSS from /proc/PID/status.
-func parseStatus(status []byte) (int64, error) {
+// parseStatus reads a size in kB from /proc/PID/status.
+func parseStatus(status []byte, name string) (int64, error) {
 	for line := range strings.Lines(string(status)) {
-		rest, ok := strings.CutPrefix(line, "VmRSS:")
+		rest, ok := strings.CutPrefix(line, name+":")
 		if !ok {
 			continue
 		}
 		kb, ok := strings.CutSuffix(strings.TrimSpace(rest), " kB")
 		if !ok {
-			return 0, fmt.Errorf("/proc status: VmRSS is %q, want kB", rest)
+			return 0, fmt.Errorf("/proc status: %s is %q, want kB", name, rest)
 		}
 		return strconv.ParseInt(strings.TrimSpace(kb), 10, 63)
 	}
-	return 0, errors.New("/proc status has no VmRSS")
+	return 0, fmt.Errorf("/proc status has no %s", name)
 }
 
 // parseIO reads from /proc/PID/io what went through a process.
