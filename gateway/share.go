@@ -8,6 +8,14 @@ import "time"
 // each message would cost more than to share it saves, so the loop's timer is for speakers
 // that stop and for want of departures. It is put off with each message.
 
+// Audio that is ahead of real time, as when a recording is sent, is in no hurry. Its frames
+// share messages also where others' do not, so that a client that sends at many times real
+// time takes little from the others.
+const (
+	aheadOfTime = time.Second           // from so far on
+	aheadShare  = 20 * time.Millisecond // how long such frames wait at least, and for whatever comes
+)
+
 // cadence is when a source's next frame is expected.
 type cadence struct {
 	came time.Time     // the last frame
@@ -33,8 +41,11 @@ func (c *cadence) expects(now, by time.Time) bool {
 
 // waits tells whether the frames that can be sent wait for others to share their message.
 func (s *session) waits(now time.Time) bool {
-	share := s.srv.cfg.Share
-	if share == 0 || s.over || s.goes || !s.snd.onlyFresh() {
+	if s.over || s.goes || !s.snd.onlyFresh() {
+		return false
+	}
+	share, ahead := s.sharing(now)
+	if share == 0 {
 		return false
 	}
 	oldest := s.oldest
@@ -42,7 +53,7 @@ func (s *session) waits(now time.Time) bool {
 		oldest = now
 	}
 	by := oldest.Add(share)
-	if !now.Before(by) || !s.expects(now, by) && !s.joins(now, by) {
+	if !now.Before(by) || !ahead && !s.expects(now, by) && !s.joins(now, by) {
 		return false
 	}
 	if s.oldest.IsZero() {
@@ -50,6 +61,16 @@ func (s *session) waits(now time.Time) bool {
 		s.look(now.Add(share))
 	}
 	return true
+}
+
+// sharing is how long a frame may wait, and whether it is ahead of real time.
+func (s *session) sharing(now time.Time) (share time.Duration, ahead bool) {
+	share = s.srv.cfg.Share
+	spoken := time.Duration(s.snd.newest()-s.clockMS) * time.Millisecond
+	if ahead = spoken > now.Sub(s.began)+aheadOfTime; ahead {
+		share = max(share, aheadShare)
+	}
+	return share, ahead
 }
 
 // joins lets what waits go with messages of other sessions. It reports false where that would
@@ -82,7 +103,8 @@ func (s *session) expects(now, by time.Time) bool {
 func (s *session) shared(now time.Time) {
 	if !s.oldest.IsZero() {
 		s.oldest = time.Time{}
-		s.look(now.Add(s.srv.cfg.Share))
+		share, _ := s.sharing(now)
+		s.look(now.Add(share))
 	}
 }
 
