@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -238,7 +239,7 @@ func (l *resultLog) try(ctx context.Context, e entry) error {
 	}
 	ack, err := l.js.PublishMsg(tryCtx, msg, fence...)
 	if err != nil {
-		if err = l.readBack(ctx, e.kind, err); err != nil {
+		if err = l.readBack(ctx, e.kind, msg.Data, err); err != nil {
 			return err
 		}
 	} else {
@@ -252,8 +253,10 @@ func (l *resultLog) try(ctx context.Context, e entry) error {
 
 // readBack decides what a failed write means. Only this worker writes in its epoch,
 // one message at a time, so a message of the epoch that it has not yet counted is
-// the very one it wrote.
-func (l *resultLog) readBack(ctx context.Context, kind subjects.Kind, cause error) error {
+// the very one it wrote. An owner may find more: what this worker wrote when it had the
+// session before, in the same epoch, and under its name before it was started again. Only
+// its own words again are as good as its own.
+func (l *resultLog) readBack(ctx context.Context, kind subjects.Kind, data []byte, cause error) error {
 	readCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	m, err := l.results.Last(readCtx, l.id)
@@ -272,11 +275,13 @@ func (l *resultLog) readBack(ctx context.Context, kind subjects.Kind, cause erro
 	switch {
 	case !safeguard.FenceOff && (e.Life > own.Life || e.Life == own.Life && e.Epoch > own.Epoch):
 		return fmt.Errorf("%w by life %d epoch %d", errSuperseded, e.Life, e.Epoch)
-	case e.Life == own.Life && e.Epoch == own.Epoch && m.Sequence > l.last:
+	case e.Life == own.Life && e.Epoch == own.Epoch && m.Sequence > l.last &&
+		(kind != subjects.KindOwner || bytes.Equal(m.Data, data)):
 		l.last = m.Sequence
 		return nil
 	case kind == subjects.KindOwner && m.Sequence != l.last:
-		// The owner before us wrote once more after we read, or we did not read: its result counts.
+		// The owner before us wrote once more after we read, or we did not read: its result
+		// counts.
 		if err := l.adopt(ctx, m); err != nil {
 			return err
 		}

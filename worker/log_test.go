@@ -93,7 +93,6 @@ func TestLogOfAnotherLife(t *testing.T) {
 	}
 }
 
-// A write whose acknowledgement was lost is in the log: reading back finds it.
 // A life begins without a read of its log: the fence tells whether something is in it. Only
 // then it is read, once.
 func TestLogOfNewLifeIsNotRead(t *testing.T) {
@@ -129,6 +128,75 @@ func TestLogOfNewLifeIsNotRead(t *testing.T) {
 	}
 }
 
+// A worker that had the session already, in the very epoch, is asked once more, as dispatchers
+// do when an answer is late: it was started again meanwhile, or has forgotten the session. It
+// goes on where it stood, and a life that has ended is over.
+func TestLogOfTheSameEpochAgain(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	stamp := subjects.Stamp{Life: 5, Epoch: 1, Attach: 1}
+	old := newLog(t, bus, subjects.Stamp{Life: 3, Epoch: 1, Attach: 1})
+	if err := old.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	begin := old.last
+	first := newLog(t, bus, stamp)
+	if err := first.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	silent := newLog(t, bus, stamp)
+	if err := silent.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	if silent.progress.Begin != begin {
+		t.Errorf("after an owner without a word the life begins after %d, want %d", silent.progress.Begin, begin)
+	}
+	if err := silent.write(ctx, cover(7)); err != nil {
+		t.Fatal(err)
+	}
+	again := newLog(t, bus, stamp)
+	if err := again.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	if p := again.progress; p.Begin != begin || p.Covered[1] != 7 || again.last <= silent.last {
+		t.Errorf("it goes on after %d with %+v, want 7 covered in a life that began after %d", again.last, p, begin)
+	}
+	ended := entry{kind: subjects.KindEnded, build: func(p subjects.Progress) any { return subjects.Ended{Progress: p} }}
+	if err := again.write(ctx, ended); err != nil {
+		t.Fatal(err)
+	}
+	if err := newLog(t, bus, stamp).take(ctx, owner); !errors.Is(err, errEnded) {
+		t.Errorf("taking an ended life: %v, want errEnded", err)
+	}
+}
+
+// The acknowledgement of a life's first owner was lost, or it came too late to be waited
+// for: the owner is stored once.
+func TestLogLostAcknowledgementOfItsOwner(t *testing.T) {
+	t.Parallel()
+	bus := subjectstest.NewBus(t)
+	ctx, cancel := context.WithTimeout(context.Background(), subjectstest.Wait)
+	defer cancel()
+	l := newLog(t, bus, subjects.Stamp{Life: 5, Epoch: 1, Attach: 1})
+	if err := l.take(ctx, owner); err != nil {
+		t.Fatal(err)
+	}
+	stored := l.last
+	l.last = 0 // as if the acknowledgement had not come
+	if taken, err := l.open(ctx, entry{kind: subjects.KindOwner, build: owner}); !taken || err != nil || l.last != stored {
+		t.Errorf("opened again: %v, %v, last %d, want %d", taken, err, l.last, stored)
+	}
+	if err := l.write(ctx, cover(3)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := l.results.Stream("s").Info(ctx); err != nil || info.State.Msgs != 2 {
+		t.Errorf("%d messages are stored (%v), want owner and mark", info.State.Msgs, err)
+	}
+}
+
+// A write whose acknowledgement was lost is in the log: reading back finds it.
 func TestLogLostAcknowledgement(t *testing.T) {
 	t.Parallel()
 	bus := subjectstest.NewBus(t)
@@ -144,7 +212,7 @@ func TestLogLostAcknowledgement(t *testing.T) {
 	}
 	stored := l.last
 	l.last = before // as if the acknowledgement had not come
-	if err := l.readBack(ctx, subjects.KindMark, errors.New("time-out")); err != nil || l.last != stored {
+	if err := l.readBack(ctx, subjects.KindMark, nil, errors.New("time-out")); err != nil || l.last != stored {
 		t.Errorf("read back: %v, last %d, want %d", err, l.last, stored)
 	}
 	if err := l.write(ctx, cover(5)); err != nil {
