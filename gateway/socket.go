@@ -72,6 +72,9 @@ func (s *socket) greet(ping bool, hello [][]byte) {
 		_, _ = s.out.WriteString(pingFrame) // into a buffer, which remembers what fails
 	}
 	for _, m := range hello {
+		if m == nil { // a dialect has no words for it
+			continue
+		}
 		_ = s.Write(context.Background(), websocket.MessageText, m) // until the deadline
 	}
 	_ = s.out.Flush()
@@ -114,13 +117,13 @@ func (h *hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if _, err := r.Peek(len(early)); err != nil { // the library goes on with what is buffered
 		return nil, nil, err
 	}
-	if h.upgraded {
-		_, err = h.out.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-		err = errors.Join(err, h.Header().Write(h.out))
-		_, last := h.out.WriteString("\r\n")
-		err = errors.Join(err, last)
+	if h.upgraded { // into a buffer, which remembers what fails where that is longer
+		_ = conn.SetWriteDeadline(time.Now().Add(writeWait)) // fails where it is closed already
+		_, _ = h.out.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+		_ = h.Header().Write(h.out)
+		_, _ = h.out.WriteString("\r\n")
 	}
-	return conn, bufio.NewReadWriter(r, h.out), err
+	return conn, bufio.NewReadWriter(r, h.out), nil
 }
 
 // finish ends the connection with a close frame and waits for its answer, within closeWait

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/coder/websocket"
 )
@@ -106,7 +108,7 @@ func TestGreetingComesWithTheAnswer(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		conn.greet(true, [][]byte{[]byte("hello")})
+		conn.greet(true, [][]byte{nil, []byte("hello")})
 		_, _, _ = conn.Read(context.WithoutCancel(r.Context())) // until the client goes
 	})}
 	served := make(chan struct{})
@@ -139,4 +141,36 @@ func TestGreetingComesWithTheAnswer(t *testing.T) {
 	if n := writes.Load(); n != 1 {
 		t.Errorf("there were %d writes, want 1", n)
 	}
+}
+
+// An answer is longer than what is sent at once, and its client reads nothing: the request is
+// done with all the same.
+func TestAnswerThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := one{make(chan net.Conn, 1)}
+		greeted := make(chan struct{})
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(greeted)
+			w.Header().Set("Sec-WebSocket-Protocol", strings.Repeat("x", 2*writeRoom))
+			conn, err := accept(w, r, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.greet(true, [][]byte{[]byte("hello")})
+			_ = conn.CloseNow()
+		})}
+		go func() { _ = server.Serve(l) }()
+		near, far := net.Pipe()
+		l.conns <- far
+		if _, err := near.Write([]byte("GET / HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		<-greeted
+		_ = near.Close()
+		close(l.conns)
+		_ = server.Close()
+	})
 }
