@@ -185,7 +185,7 @@ func (c *claim) own(ctx context.Context, was held, rec subjects.Record, w subjec
 	rec.Since = now()
 	h, err := c.d.store.write(ctx, was, rec)
 	if err != nil {
-		c.search.Unreserve()
+		c.search.Forget()
 	}
 	return h, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"stenobus/dispatcher/placement"
 	"stenobus/subjects"
 	"stenobus/subjects/subjectstest"
 )
@@ -146,6 +147,33 @@ func TestClaimReadsWhatIsThere(t *testing.T) {
 	same(r, "the life of another connection", second.Life, first.Life)
 	same(r, "reads of another connection's claim", count(), 2)
 	same(r, "conflicts, none of them a race", counted(r, metrics, "stenobus_dispatcher_cas_conflicts_total"), 0)
+}
+
+// A claim looks for room before it knows whether its session has a worker: what it would have
+// chosen in another cell is nothing that spilled over.
+func TestClaimOfWhatIsThereSpillsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, subjects.BusConfig{})
+	metrics := prometheus.NewRegistry()
+	d := r.dispatch(Config{Metrics: metrics, Cell: "east"})
+	in := func(cell string) func(*subjects.WorkerReport) {
+		return func(rep *subjects.WorkerReport) { rep.Cell = cell }
+	}
+	home := r.worker("w1", 1, in("east"))
+	r.worker("w2", 10, in("west"))
+	r.sees(2, d)
+	same(r, "the worker of the first session", r.granted(open("s", "n1")).Worker, home.id)
+	home.report()
+	subjectstest.Eventually(r, "the cell is full", func() bool {
+		search := d.fleet.Search("probe", subjects.Options{}, placement.Patience{}).From("east", false)
+		defer search.Unreserve()
+		_, room := search.Reserve()
+		return !room
+	})
+	same(r, "the worker of its next connection", r.granted(open("s", "n2")).Worker, home.id)
+	same(r, "sessions that spilled over", counted(r, metrics, "stenobus_dispatcher_spilled_total"), 0)
+	same(r, "the worker of a session without room", r.granted(open("t", "n1")).Worker, "w2")
+	same(r, "sessions that spilled over", counted(r, metrics, "stenobus_dispatcher_spilled_total"), 1)
 }
 
 // A client has left while its claim was asked again, and is back elsewhere already.

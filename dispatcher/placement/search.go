@@ -52,6 +52,12 @@ func (s *Search) Unreserve() {
 	}
 }
 
+// Forget takes the promise back as if nobody had been chosen: another choice is in the record.
+func (s *Search) Forget() {
+	s.Unreserve()
+	s.why, s.spilled = "", false
+}
+
 // Replace reserves a worker other than the one that a move leaves, which has had the
 // session since a time (RFC 3339). That one is a last resort, unless it said itself that
 // it goes away or nothing answers there.
