@@ -9,12 +9,13 @@ import (
 
 const (
 	patienceFor = 60                    // messages without sense that a client may send beyond those with
-	nonsenseGap = 50 * time.Millisecond // between two that are read after that
+	nonsenseGap = 10 * time.Millisecond // between two that are read after that
 )
 
 // patience bounds what a client costs that sends nothing but nonsense: it is not closed, as
-// others' extensions look like nonsense too, but read more slowly. It belongs to the
-// connection's reader.
+// others' extensions look like nonsense too, and so does a source whose packets come again, but
+// read more slowly: not as slowly that what follows the packets of one speaker would be late. It
+// belongs to the connection's reader.
 type patience struct {
 	wrong int // messages without sense, less those with
 }

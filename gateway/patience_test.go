@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"testing"
+	"time"
 
 	"stenobus/gateway/dialect"
 )
@@ -55,6 +56,19 @@ func TestPatienceWithExtensions(t *testing.T) {
 		wait := p.try([]dialect.Event{{Kind: dialect.Notice}})
 		if wait += p.try([]dialect.Event{{Kind: dialect.Media}}); wait > 0 {
 			t.Fatalf("it waits after %d frames", i)
+		}
+	}
+}
+
+// A source begins its packet numbers anew, so that its packets look old for a while. They are
+// read as fast as it speaks: what comes after them is not late.
+func TestPatienceWithASpeaker(t *testing.T) {
+	t.Parallel()
+	const frame = 20 * time.Millisecond
+	var p patience
+	for i := range 1000 {
+		if wait := p.try([]dialect.Event{{Kind: dialect.Notice}}); wait >= frame {
+			t.Fatalf("after %d packets one is read every %v, they come every %v", i, wait, frame)
 		}
 	}
 }
