@@ -8,25 +8,30 @@ import "time"
 // each message would cost more than to share it saves, so the loop's timer is for speakers
 // that stop and for want of departures. It is put off with each message.
 
-// Audio that is ahead of real time, as when a recording is sent, is in no hurry. Its frames
+// Audio that comes at more than twice real time, as a recording's, is in no hurry. Its frames
 // share messages also where others' do not, so that a client that sends at many times real
 // time takes little from the others.
 const (
-	aheadOfTime = time.Second           // from so far on
-	aheadShare  = 20 * time.Millisecond // how long such frames wait at least, and for whatever comes
+	hasteAfter = 32                    // frames that came so, one after the other
+	hasteShare = 20 * time.Millisecond // how long such frames wait at least, and for whatever comes
 )
 
 // cadence is when a source's next frame is expected.
 type cadence struct {
-	came time.Time     // the last frame
-	gap  time.Duration // and how long after it the next should come
+	came  time.Time     // the last frame
+	gap   time.Duration // and how long after it the next should come
+	hasty int           // how many in a row came before half of the last one's audio was over
 }
 
 // frame notes a frame and how long its audio is. Where that is not known, 0, the next one
 // is expected after as long as this one came after the last.
 func (c *cadence) frame(now time.Time, lasts time.Duration) {
+	since := now.Sub(c.came)
+	if c.hasty++; lasts == 0 || since >= lasts/2 {
+		c.hasty = 0
+	}
 	if lasts == 0 && !c.came.IsZero() {
-		lasts = now.Sub(c.came)
+		lasts = since
 	}
 	c.came, c.gap = now, lasts
 }
@@ -44,7 +49,7 @@ func (s *session) waits(now time.Time) bool {
 	if s.over || s.goes || !s.snd.onlyFresh() {
 		return false
 	}
-	share, ahead := s.sharing(now)
+	share, hasty := s.sharing()
 	if share == 0 {
 		return false
 	}
@@ -53,7 +58,7 @@ func (s *session) waits(now time.Time) bool {
 		oldest = now
 	}
 	by := oldest.Add(share)
-	if !now.Before(by) || !ahead && !s.expects(now, by) && !s.joins(now, by) {
+	if !now.Before(by) || !hasty && !s.expects(now, by) && !s.joins(now, by) {
 		return false
 	}
 	if s.oldest.IsZero() {
@@ -63,14 +68,13 @@ func (s *session) waits(now time.Time) bool {
 	return true
 }
 
-// sharing is how long a frame may wait, and whether it is ahead of real time.
-func (s *session) sharing(now time.Time) (share time.Duration, ahead bool) {
+// sharing is how long a frame may wait, and whether its source is hasty.
+func (s *session) sharing() (share time.Duration, hasty bool) {
 	share = s.srv.cfg.Share
-	spoken := time.Duration(s.snd.newest()-s.clockMS) * time.Millisecond
-	if ahead = spoken > now.Sub(s.began)+aheadOfTime; ahead {
-		share = max(share, aheadShare)
+	if hasty = s.heard != nil && s.heard.cadence.hasty >= hasteAfter; hasty {
+		share = max(share, hasteShare)
 	}
-	return share, ahead
+	return share, hasty
 }
 
 // joins lets what waits go with messages of other sessions. It reports false where that would
@@ -103,7 +107,7 @@ func (s *session) expects(now, by time.Time) bool {
 func (s *session) shared(now time.Time) {
 	if !s.oldest.IsZero() {
 		s.oldest = time.Time{}
-		share, _ := s.sharing(now)
+		share, _ := s.sharing()
 		s.look(now.Add(share))
 	}
 }

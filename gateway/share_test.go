@@ -16,7 +16,6 @@ type said struct {
 	tag   string
 	lasts int64 // ms; 0: not known
 	flush bool
-	audio int64 // where on the session clock it begins, ms
 }
 
 // every is frames of a source, one in each gap from a time on, all in ms.
@@ -27,16 +26,21 @@ func every(tag string, from, gap int64, frames int) (all []said) {
 	return all
 }
 
-// recording is frames of 20 ms that come one in each ms, from a time on.
-func recording(from int64, frames int) (all []said) {
+// recording is frames of 20 ms, one in each ms.
+func recording(frames int) (all []said) {
 	for i := range int64(frames) {
-		all = append(all, said{at: from + i, tag: "a", lasts: 20, audio: 20 * i})
+		all = append(all, said{at: i, tag: "a", lasts: 20})
 	}
 	return all
 }
 
 func TestWhenSharedMessagesGoOut(t *testing.T) {
 	t.Parallel()
+	var each []string // before a source counts as hasty
+	for i := range hasteAfter {
+		each = append(each, fmt.Sprintf("%d:1", i))
+	}
+	alone := strings.Join(each, " ")
 	frames := func(tag string, lasts int64, at ...int64) (all []said) {
 		for _, ms := range at {
 			all = append(all, said{at: ms, tag: tag, lasts: lasts})
@@ -61,20 +65,21 @@ func TestWhenSharedMessagesGoOut(t *testing.T) {
 		{"later than allowed", 60, frames("a", 20, 0, 20, 64, 80, 100), 118, "60:2 110:3", "60"},
 		{"the speaker stops", 60, frames("a", 20, 0, 20, 500), 700, "60:2 560:1", "60 120 560 620"},
 		{"two speakers", 60, []said{
-			{0, "a", 20, false, 0}, {5, "b", 20, false, 0}, {20, "a", 20, false, 0}, {25, "b", 20, false, 0}, {40, "a", 20, false, 0}, {45, "b", 20, false, 0},
-			{60, "a", 20, false, 0}, {65, "b", 20, false, 0}, {80, "a", 20, false, 0}, {85, "b", 20, false, 0}, {100, "a", 20, false, 0}, {105, "b", 20, false, 0},
+			{0, "a", 20, false}, {5, "b", 20, false}, {20, "a", 20, false}, {25, "b", 20, false}, {40, "a", 20, false}, {45, "b", 20, false},
+			{60, "a", 20, false}, {65, "b", 20, false}, {80, "a", 20, false}, {85, "b", 20, false}, {100, "a", 20, false}, {105, "b", 20, false},
 		}, 115, "55:6 115:6", ""},
 		{"speakers with long frames wait for each other", 60, []said{
-			{0, "a", 60, false, 0}, {30, "b", 60, false, 0}, {60, "a", 60, false, 0}, {90, "b", 60, false, 0}, {120, "a", 60, false, 0}, {150, "b", 60, false, 0},
+			{0, "a", 60, false}, {30, "b", 60, false}, {60, "a", 60, false}, {90, "b", 60, false}, {120, "a", 60, false}, {150, "b", 60, false},
 		}, 160, "10:1 70:2 130:2", ""},
 		{"one of two stops", 60, []said{
-			{0, "a", 20, false, 0}, {5, "b", 20, false, 0}, {20, "a", 20, false, 0}, {40, "a", 20, false, 0},
-			{61, "a", 20, false, 0}, {80, "a", 20, false, 0}, {100, "a", 20, false, 0}, {120, "a", 20, false, 0},
+			{0, "a", 20, false}, {5, "b", 20, false}, {20, "a", 20, false}, {40, "a", 20, false},
+			{61, "a", 20, false}, {80, "a", 20, false}, {100, "a", 20, false}, {120, "a", 20, false},
 		}, 150, "60:4 110:3", "60"},
 		{"lengths that are not known", 60, frames("a", 0, 0, 20, 40, 60, 80, 100, 120), 130, "10:1 70:3 130:3", ""},
-		{"what is no frame goes at once", 60, []said{{0, "a", 20, false, 0}, {10, "a", 0, true, 0}, {20, "a", 20, false, 0}}, 30, "10:2", ""},
+		{"what is no frame goes at once", 60, []said{{0, "a", 20, false}, {10, "a", 0, true}, {20, "a", 20, false}}, 30, "10:2", ""},
 		{"a burst", 60, frames("a", 20, make([]int64, 70)...), 70, "0:64 60:6", "60"},
-		{"ahead of real time", 0, recording(0, 112)[50:], 112, "50:1 51:1 52:1 73:20 93:20", "73 93"},
+		{"a recording", 0, recording(73), 73, alone + " 52:20 72:20", "52 72"},
+		{"a speaker after a burst", 0, append(recording(40), every("a", 60, 20, 3)...), 110, alone + " 52:8 60:1 80:1 100:1", "52 72"},
 		{"no sharing", 0, every("a", 0, 20, 3), 50, "0:1 20:1 40:1", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -125,7 +130,6 @@ func tellAll(t *testing.T, s *session, all []said, until int64, depart func(time
 	s.numbered, s.phase = true, streaming
 	s.snd.begin(nil, 0)
 	begin := time.Now()
-	s.began = begin
 	s.clock.end = begin.Add(time.Hour) // so that there is always something to wait for
 	s.arm()
 	var out, struck []string
@@ -136,7 +140,7 @@ func tellAll(t *testing.T, s *session, all []said, until int64, depart func(time
 			if number >= s.snd.next {
 				continue
 			}
-			if delete(came, number); now-at > max(s.srv.cfg.Share, aheadShare).Milliseconds() {
+			if delete(came, number); now-at > max(s.srv.cfg.Share, hasteShare).Milliseconds() {
 				t.Errorf("number %d waited %d ms", number, now-at)
 			}
 			n++
@@ -174,7 +178,7 @@ func tellAll(t *testing.T, s *session, all []said, until int64, depart func(time
 		}
 		e := entry{kind: subjects.KindFlush, source: f.number}
 		if !x.flush {
-			e.kind, e.payload, e.packet, e.at = subjects.KindFrames, []byte("frame"), -1, x.audio
+			e.kind, e.payload, e.packet = subjects.KindFrames, []byte("frame"), -1
 			f.cadence.frame(at, time.Duration(x.lasts)*time.Millisecond)
 			s.heard = f
 		}
