@@ -19,7 +19,7 @@ const shippedFigures = "internal/capacity/testdata/figures.json"
 func TestBenchCapacity(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr safeBuffer
-	code := run(t.Context(), []string{"bench", "capacity", "--load", "20", "--duration", "1s", "--json"}, &stdout, &stderr)
+	code := run(t.Context(), []string{"bench", "capacity", "--load", "5", "--duration", "1s", "--json"}, &stdout, &stderr)
 	o := outcome{code, stdout.String(), stderr.String()}
 	o.check(t, exitOK, "1 of 5", "5 of 5, records, by a dispatcher")
 	var r capacity.Report
