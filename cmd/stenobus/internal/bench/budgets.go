@@ -53,7 +53,7 @@ const (
 	fewSlow   = "100 sessions, 4 frames a second"
 	manySlow  = "2,000 sessions, 4 frames a second"
 	manyRooms = "200 sessions with a speaker each, evenly spread"
-	smallRoom = "the same frames from one session with 10 speakers"
+	smallRoom = "the same frames from 20 sessions with 10 speakers each"
 	oneRoom   = "the same frames from one session with 200 speakers"
 	oneClaims = "500 opens a second"
 	twoClaims = "500 opens a second, two dispatchers"
@@ -112,9 +112,9 @@ func scenarios() []scenario {
 			}}},
 		},
 		{manyRooms, "stenobus bench --no-pipe --sessions 200 --rate 25", speakers(200, 1, 25), nil},
-		{smallRoom, "stenobus bench --no-pipe --sessions 1 --sources 10 --rate 500", speakers(1, 10, 500), nil},
+		{smallRoom, "stenobus bench --no-pipe --sessions 20 --sources 10 --rate 25", speakers(20, 10, 25), nil},
 		{
-			oneRoom, "stenobus bench --no-pipe --sessions 1 --sources 200 --rate 25, beside --sessions 200 --rate 25 and --sessions 1 --sources 10 --rate 500",
+			oneRoom, "stenobus bench --no-pipe --sessions 1 --sources 200 --rate 25, beside --sessions 200 --rate 25 and --sessions 20 --sources 10 --rate 25",
 			speakers(1, 200, 25),
 			[]figure{
 				{"CPU of a frame, 200 speakers in a session over 1", "times", 1.15, false, func(m *measures) float64 {
@@ -187,7 +187,8 @@ func slow(sessions int) func(*Config, *measures) {
 	}
 }
 
-// speakers is a load of 5,000 frames a second, however many speakers and sessions share it.
+// speakers is a load of 5,000 frames a second, however many sessions share it, from speakers
+// who speak in real time: a recording shares messages.
 func speakers(sessions, each int, rate float64) func(*Config, *measures) {
 	return func(c *Config, _ *measures) {
 		c.NoPipe, c.Load.Sessions, c.Load.Sources, c.Load.Rate = true, sessions, each, rate
