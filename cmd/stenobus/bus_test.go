@@ -22,6 +22,7 @@ import (
 	"stenobus/cmd/stenobus/internal/ops"
 	"stenobus/gateway"
 	"stenobus/subjects"
+	"stenobus/subjects/loopback"
 )
 
 // secured is a NATS configuration with one user.
@@ -188,9 +189,8 @@ func TestReconnectDelay(t *testing.T) {
 func TestBusCluster(t *testing.T) {
 	t.Parallel()
 	var routes, urls []string
-	var at [3]string
+	at := reserve(t, 3)
 	for i := range at {
-		at[i] = freePort(t)
 		routes = append(routes, "nats://"+at[i])
 	}
 	for i := range at {
@@ -217,13 +217,17 @@ func TestBusCluster(t *testing.T) {
 	}
 }
 
-// freePort is an address that nobody listens at.
-func freePort(t *testing.T) string {
+// reserve takes n addresses for as long as the test runs.
+func reserve(t *testing.T, n int) []string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := loopback.Reserve(n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p.Addrs()
 }

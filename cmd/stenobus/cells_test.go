@@ -23,18 +23,17 @@ func cellBuses(t *testing.T) map[string][]string {
 	t.Helper()
 	buses := map[string][]string{}
 	var routes, gates []string
-	var at [3]string
-	for i := range at {
-		at[i] = freePort(t)
+	at := reserve(t, 8)
+	for i := range 3 {
 		routes = append(routes, "nats://"+at[i])
 	}
 	for i, name := range []string{"store-1", "store-2", "store-3"} {
-		gate := freePort(t)
+		gate := at[3+i]
 		gates = append(gates, "store=nats://"+gate)
 		buses[name] = []string{"bus", "--name", name, "--cell", "store", "--listen", "127.0.0.1:0", "--data", t.TempDir(),
 			"--gateway-listen", gate, "--cluster-listen", at[i], "--routes", strings.Join(routes, ","), "--log-level", "error"}
 	}
-	east, west := freePort(t), freePort(t)
+	east, west := at[6], at[7]
 	gates = append(gates, "east=nats://"+east, "west=nats://"+west)
 	for name, gate := range map[string]string{"east": east, "west": west} {
 		buses[name] = []string{"bus", "--name", name + "-1", "--cell", name, "--no-store", "--listen", "127.0.0.1:0",

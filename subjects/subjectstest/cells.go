@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"stenobus/subjects"
+	"stenobus/subjects/loopback"
 )
 
 // StoreCluster is the name of the cluster that holds a supercluster's streams.
@@ -29,7 +30,7 @@ type Supercluster struct {
 func NewSupercluster(tb testing.TB, cells ...string) *Supercluster {
 	tb.Helper()
 	const nodes = 3
-	at := freePorts(tb, 2*nodes+len(cells))
+	at := reserve(tb, 2*nodes+len(cells))
 	routes, gateways := at[:nodes], at[nodes:2*nodes]
 	sc := &Supercluster{cells: map[string]*Bus{}}
 	for i := range nodes {
@@ -109,16 +110,24 @@ func urls(at []*net.TCPAddr) (out []*url.URL) {
 	return slices.Clip(out)
 }
 
-// freePorts finds addresses on loopback that are free now.
-func freePorts(tb testing.TB, n int) (out []*net.TCPAddr) {
+// reserve takes addresses on loopback for as long as the test runs.
+func reserve(tb testing.TB, n int) (out []*net.TCPAddr) {
 	tb.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatalf("find a free port: %v", err)
+	ports, err := loopback.Reserve(n)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := ports.Close(); err != nil {
+			tb.Error(err)
 		}
-		defer l.Close() // only when all are found, or two could be the same
-		out = append(out, l.Addr().(*net.TCPAddr))
+	})
+	for _, addr := range ports.Addrs() {
+		at, err := net.ResolveTCPAddr("tcp", addr)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		out = append(out, at)
 	}
 	return out
 }

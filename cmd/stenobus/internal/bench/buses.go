@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"stenobus/cmd/stenobus/internal/child"
 	"stenobus/subjects"
 )
 
@@ -35,7 +34,7 @@ func (d *Deployment) withBuses(ctx context.Context, n int, do func(s *site, urls
 
 // startBuses starts one bus, or as many as are a cluster.
 func (s *site) startBuses(ctx context.Context, d *Deployment, dir string, n int) (urls []string, err error) {
-	cluster, err := child.FreePorts(n)
+	cluster, err := s.reserve(n)
 	if err != nil {
 		return nil, err
 	}

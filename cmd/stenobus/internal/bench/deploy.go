@@ -11,6 +11,7 @@ import (
 
 	"stenobus/cmd/stenobus/internal/child"
 	"stenobus/subjects"
+	"stenobus/subjects/loopback"
 )
 
 // Roles of processes, as figures name them. The client is this process.
@@ -50,6 +51,7 @@ type site struct {
 	url       string // where clients connect
 	count     string // where a pipe's subscriber tells its count; empty: it is none
 	processes []process
+	held      []*loopback.Ports
 }
 
 // startPath starts bus, dispatchers, workers and a gateway.
@@ -149,10 +151,11 @@ func (s *site) start(ctx context.Context, d *Deployment, role string, args ...st
 	args = append(args, "--log-level", "warn")
 	p := process{role: role}
 	if d.Profiles != "" {
-		var err error
-		if p.pprof, err = freePort(); err != nil {
+		at, err := s.reserve(1)
+		if err != nil {
 			return nil, err
 		}
+		p.pprof = at[0]
 		args = append(args, "--pprof-listen", p.pprof)
 	}
 	c, err := child.Start(ctx, child.Config{Name: role, Program: d.Program, Args: args, Log: d.Log})
@@ -205,7 +208,20 @@ func (s *site) stop() error {
 			errs = append(errs, c.Stop())
 		}
 	}
+	for _, p := range s.held {
+		errs = append(errs, p.Close())
+	}
 	return errors.Join(errs...)
+}
+
+// reserve takes n addresses until the site stops.
+func (s *site) reserve(n int) ([]string, error) {
+	p, err := loopback.Reserve(n)
+	if err != nil {
+		return nil, err
+	}
+	s.held = append(s.held, p)
+	return p.Addrs(), nil
 }
 
 // webSocket is where clients of a gateway connect that is at an address of HTTP.

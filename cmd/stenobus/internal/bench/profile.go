@@ -5,22 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 )
-
-// freePort is an address that was free a moment ago.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
-}
 
 // profile writes what each process does in the time from now on, NAME-ROLE.cpu.pprof, and
 // all that it has allocated, NAME-ROLE.allocs.pprof. It returns what waits for the files.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"stenobus/cmd/stenobus/internal/child"
+	"stenobus/subjects/loopback"
 )
 
 const (
@@ -43,6 +44,7 @@ type fleet struct {
 	dir   string
 	links *links
 	nodes []string // host:port of the bus nodes themselves
+	held  []*loopback.Ports
 
 	bus, dispatchers, workers, gateways []*process
 }
@@ -73,7 +75,7 @@ func (f *fleet) startRoles(ctx context.Context) error {
 		{roleWorker, f.cfg.Workers, &f.workers, f.workerArgs},
 		{roleGateway, f.cfg.Gateways, &f.gateways, f.gatewayArgs},
 	} {
-		pages, err := child.FreePorts(role.n)
+		pages, err := f.reserve(role.n)
 		if err != nil {
 			return err
 		}
@@ -133,7 +135,7 @@ func (f *fleet) program(i int) string {
 }
 
 func (f *fleet) startBus(ctx context.Context) error {
-	at, err := child.FreePorts(3 * busNodes)
+	at, err := f.reserve(3 * busNodes)
 	if err != nil {
 		return err
 	}
@@ -162,6 +164,16 @@ func (f *fleet) startBus(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reserve takes n addresses until stop: a process that was killed comes back to its own.
+func (f *fleet) reserve(n int) ([]string, error) {
+	p, err := loopback.Reserve(n)
+	if err != nil {
+		return nil, err
+	}
+	f.held = append(f.held, p)
+	return p.Addrs(), nil
 }
 
 // data is the directory of a node's streams.
@@ -272,4 +284,7 @@ func (f *fleet) stop() {
 		})
 	}
 	f.links.close()
+	for _, p := range f.held {
+		_ = p.Close() // nobody needs them any more
+	}
 }
