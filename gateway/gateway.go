@@ -156,22 +156,30 @@ func (g *Server) Ready(ctx context.Context) error {
 
 // Stats is a gateway's state at a moment.
 type Stats struct {
-	Gateway  string `json:"gateway"`
-	Cell     string `json:"cell,omitempty"`
-	Active   int    `json:"active"`   // sessions with a client
-	Detached int    `json:"detached"` // sessions that wait for their client
+	Gateway   string `json:"gateway"`
+	Cell      string `json:"cell,omitempty"`
+	Active    int    `json:"active"`    // sessions with a client
+	Detached  int    `json:"detached"`  // sessions that wait for their client
+	Streaming int    `json:"streaming"` // sessions that had audio in the last 5 seconds
 }
+
+// streamingFor is how long after its newest frame a session counts as streaming, ms.
+const streamingFor = 5000
 
 // Stats may be called at any time.
 func (g *Server) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	st := Stats{Gateway: g.cfg.Name, Cell: subjects.Cell(g.nc, g.cfg.Cell)}
-	for _, p := range g.sessions {
+	since := time.Now().UnixMilli() - streamingFor
+	for s, p := range g.sessions {
 		if p.away {
 			st.Detached++
 		} else {
 			st.Active++
+		}
+		if s.audible.Load() >= since {
+			st.Streaming++
 		}
 	}
 	return st

@@ -53,6 +53,7 @@ func newMetrics(reg prometheus.Registerer, g *Server) (metrics, error) {
 		m.results, m.ends, m.moves, m.warnings, m.refused, m.refusals, m.claim,
 		gauge("sessions_active", "Sessions with a client.", func(s Stats) int { return s.Active }),
 		gauge("sessions_detached", "Sessions that wait for their client.", func(s Stats) int { return s.Detached }),
+		gauge("sessions_streaming", "Sessions that had audio in the last 5 seconds.", func(s Stats) int { return s.Streaming }),
 	} {
 		if err := reg.Register(c); err != nil {
 			return m, err

@@ -56,6 +56,7 @@ type session struct {
 	absent  atomic.Bool                // the client's connection has ended; read by a claim under way
 	departs atomic.Bool                // the server's departures have it
 	spoke   atomic.Int64               // when the reader last had a message of the client, Unix ns
+	audible atomic.Int64               // when its newest frame came, Unix ms; 0: none did
 
 	// The client; nil while it is away.
 	conv   dialect.Conversation

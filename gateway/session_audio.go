@@ -70,6 +70,7 @@ func (s *session) take(ev dialect.Event, f *feed) {
 		s.srv.metrics.frames.Inc()
 		f.cadence.frame(at, f.lasts)
 		s.heard = f
+		s.audible.Store(at.UnixMilli())
 		if s.numbered { // before, its format may not be known, and the window bounds it
 			s.pace.pay(f.lasts, len(s.feeds), at)
 		}

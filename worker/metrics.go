@@ -59,6 +59,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) (metrics, error) {
 		m.frames, m.duplicates, m.holes, m.stale, m.bad, m.undecodable, m.interims, m.unsent, m.unaccounted, m.recovered,
 		m.covered, m.abandoned, m.refused, m.results,
 		gauge("sessions", "Sessions held.", func(s Stats) int { return s.Sessions }),
+		gauge("sessions_streaming", "Sessions that had audio in the last 5 seconds.", func(s Stats) int { return s.Streaming }),
 		gauge("slots", "Sessions that may be held.", func(s Stats) int { return s.Slots }),
 	} {
 		if err := reg.Register(c); err != nil {

@@ -61,6 +61,7 @@ type session struct {
 	failed  chan error    // a source gave up
 
 	recv    receiver
+	writer  subjects.Writer      // of acknowledgements, in the session's turn; sources say other things meanwhile
 	infos   []subjects.FrameInfo // memory for those of the next message
 	sources map[uint32]*source
 	known   map[uint32]subjects.Source // every source ever announced
@@ -71,6 +72,7 @@ type session struct {
 	taken   map[uint32]uint64 // by source: frames covered, refused or here, in this life
 	packets map[uint32]int64  // by source: the client's number of the last packet taken
 	atMS    int64             // the session clock at the newest frame
+	audible atomic.Int64      // when it came, Unix ms; others read it
 	begin   uint64            // last sequence of the log before this life
 	closing atomic.Bool       // ending began; read by the request handler
 

@@ -80,6 +80,7 @@ func (s *session) applyFrame(ctx context.Context, a *arrival, now time.Time) boo
 			return false
 		}
 		s.atMS = max(s.atMS, info.At)
+		s.audible.Store(now.UnixMilli())
 		s.taken[info.Source]++
 		if info.Packet >= 0 {
 			s.packets[info.Source] = info.Packet

@@ -175,7 +175,7 @@ func (s *session) ack() {
 		e.N = s.recv.next - 1
 		s.acked = e.N
 	}
-	s.w.publish(e.Msg(subjects.Inbox(s.id, subjects.ChannelAck), nil))
+	s.w.publish(s.writer.Msg(&e, subjects.Inbox(s.id, subjects.ChannelAck), nil))
 }
 
 // nak reports the first hole, at once and then ever more slowly.
@@ -188,7 +188,7 @@ func (s *session) nak(now time.Time) {
 	s.clock.nakStep = min(max(nakWait, 2*s.clock.nakStep), nakMax)
 	s.clock.nak = now.Add(s.clock.nakStep)
 	e := subjects.Envelope{Kind: subjects.KindNak, Stamp: s.stamped(), N: from, To: to}
-	s.w.publish(e.Msg(subjects.Inbox(s.id, subjects.ChannelNak), nil))
+	s.w.publish(s.writer.Msg(&e, subjects.Inbox(s.id, subjects.ChannelNak), nil))
 	s.w.metrics.holes.Inc()
 }
 

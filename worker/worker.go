@@ -137,13 +137,17 @@ func (w *Worker) Ready(context.Context) error {
 
 // Stats is a worker's state at a moment.
 type Stats struct {
-	Worker   string   `json:"worker"`
-	Cell     string   `json:"cell,omitempty"`
-	Engines  []string `json:"engines"`
-	Slots    int      `json:"slots"`
-	Sessions int      `json:"sessions"`
-	Draining bool     `json:"draining"`
+	Worker    string   `json:"worker"`
+	Cell      string   `json:"cell,omitempty"`
+	Engines   []string `json:"engines"`
+	Slots     int      `json:"slots"`
+	Sessions  int      `json:"sessions"`
+	Streaming int      `json:"streaming"` // sessions that had audio in the last 5 seconds
+	Draining  bool     `json:"draining"`
 }
+
+// streamingFor is how long after its newest frame a session counts as streaming, ms.
+const streamingFor = 5000
 
 // cell is where this worker lives.
 func (w *Worker) cell() string { return subjects.Cell(w.nc, w.cfg.Cell) }
@@ -157,6 +161,12 @@ func (w *Worker) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	st.Sessions, st.Draining = len(w.sessions), w.draining
+	since := time.Now().UnixMilli() - streamingFor
+	for _, s := range w.sessions {
+		if s.audible.Load() >= since {
+			st.Streaming++
+		}
+	}
 	return st
 }
 

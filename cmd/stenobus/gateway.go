@@ -101,7 +101,6 @@ Examples:
 }
 
 func (c *gatewayCmd) Run(p *program) error {
-	leanHeap()
 	l, err := listen("--listen", c.Listen)
 	if err != nil {
 		return err
@@ -145,5 +144,6 @@ func newGateway(conn *busConn, cfg gateway.Config, door func(context.Context) er
 	return &role{
 		name: "gateway", conn: conn, serve: g.Run, healthy: healthy,
 		stats: func() any { return g.Stats() },
+		crowd: func() (open, streaming int) { s := g.Stats(); return s.Active + s.Detached, s.Streaming },
 	}, g, nil
 }

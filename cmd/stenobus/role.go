@@ -22,6 +22,7 @@ type role struct {
 	serve   func(context.Context) error // Run
 	healthy func(context.Context) error // Ready
 	stats   func() any
+	crowd   func() (open, streaming int) // sessions that fill its memory; nil: none do
 
 	started  atomic.Bool // the bus was there and serve was called
 	stopping atomic.Bool
@@ -113,9 +114,12 @@ func (r *role) pages(reg *prometheus.Registry, next http.Handler) http.Handler {
 func runRole(p *program, r *role, d *door, pages http.Handler) error {
 	defer r.conn.close()
 	var parts []part
+	if r.crowd != nil {
+		parts = append(parts, part{name: "heap", run: newHeap(r.crowd).run})
+	}
 	at := ""
 	if d != nil {
-		parts = append(d.keepers, httpPart(d, pages, p.log))
+		parts = append(append(parts, d.keepers...), httpPart(d, pages, p.log))
 		at = "  " + d.address()
 	}
 	parts = append(parts, r.part())

@@ -119,7 +119,6 @@ Examples:
 }
 
 func (c *workerCmd) Run(p *program) error {
-	leanHeap()
 	engines, err := c.engines()
 	if err != nil {
 		return err
@@ -153,5 +152,6 @@ func newWorker(conn *busConn, cfg worker.Config, engines engineSet) (*role, erro
 	return &role{
 		name: "worker", conn: conn, serve: w.Run, healthy: w.Ready,
 		stats: func() any { return w.Stats() },
+		crowd: func() (open, streaming int) { s := w.Stats(); return s.Sessions, s.Streaming },
 	}, nil
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"stenobus/dispatcher"
 	"stenobus/gateway"
 	"stenobus/subjects/subjectstest"
@@ -37,6 +39,47 @@ func TestSpeechComesBack(t *testing.T) {
 	if keys := s.keys(); len(keys) != 0 {
 		t.Errorf("keys %v are left after the close frame", keys)
 	}
+}
+
+// A gateway and a worker know how many of their sessions have audio: the memory that they may
+// use until garbage is collected follows from it.
+func TestWhoStreamsIsCounted(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.dispatcher(dispatcher.Config{})
+	gauges := prometheus.NewRegistry()
+	s.worker(worker.Config{ID: "w1", Metrics: gauges})
+	gw := s.gateway(gateway.Config{Metrics: gauges})
+	clients := []*client{dial(t, gw, ""), dial(t, gw, "")}
+	for _, c := range clients {
+		c.start("a")
+	}
+	subjectstest.Eventually(t, "two sessions are open", func() bool { return gauge(t, gauges, "stenobus_worker_sessions") == 2 })
+	clients[0].speak("a", 50)
+	for _, name := range []string{"stenobus_gateway_sessions_streaming", "stenobus_worker_sessions_streaming"} {
+		subjectstest.Eventually(t, name+" is 1", func() bool { return gauge(t, gauges, name) == 1 })
+	}
+	for _, c := range clients {
+		c.finish()
+	}
+	for _, name := range []string{"stenobus_gateway_sessions_streaming", "stenobus_worker_sessions_streaming"} {
+		subjectstest.Eventually(t, name+" is 0", func() bool { return gauge(t, gauges, name) == 0 })
+	}
+}
+
+// gauge is the value of one without labels; -1 if there is none.
+func gauge(t *testing.T, from prometheus.Gatherer, name string) float64 {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	return -1
 }
 
 // Shared messages are the same frames.
