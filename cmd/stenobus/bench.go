@@ -107,7 +107,7 @@ Examples:
     stenobus bench --bus-servers 3
     stenobus bench --sessions 10 --sources 20 --json | jq .path_to_pipe_ratio
     stenobus bench --sessions 5000 --rate 0 --ping-every 10s --ramp 10s
-    stenobus bench --rogues --no-pipe --sessions 1000 --rate 2 --final-every 20 --ping-every 10s --duration 60s --ramp 10s
+    stenobus bench --rogues --no-pipe --sessions 1000 --rate 4 --final-every 20 --ping-every 10s --duration 3m --ramp 10s
     stenobus bench --find-limit --limit 10ms
     stenobus bench --profiles . && go tool pprof -top whole-path-gateway.cpu.pprof
     stenobus bench --url ws://127.0.0.1:8080/transcribe --pid gateway=4711

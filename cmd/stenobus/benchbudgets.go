@@ -18,7 +18,7 @@ type benchBudgetsCmd struct {
 }
 
 func (*benchBudgetsCmd) Help() string {
-	return `The budgets are for a machine of two cores that does nothing else. Each line names the command that measures it alone. It takes about seven minutes.
+	return `The budgets are for a machine of two cores that does nothing else. Each line names the command that measures it alone. It takes about ten minutes.
 
 Examples:
 

@@ -126,11 +126,11 @@ func scenarios() []scenario {
 			},
 		},
 		{
-			"1,000 sessions beside three that misbehave", "stenobus bench --rogues --no-pipe --sessions 1000 --rate 2 --final-every 20 --ping-every 10s --duration 60s --ramp 10s",
+			"1,000 sessions beside three that misbehave", "stenobus bench --rogues --no-pipe --sessions 1000 --rate 4 --final-every 20 --ping-every 10s --duration 3m --ramp 10s",
 			func(c *Config, m *measures) {
 				unhurried(c, m)
-				c.NoPipe, c.Rogues, c.Load.Sessions, c.Load.Rate, c.Load.Ramp = true, true, 1000, 2, 10*time.Second
-				c.Deployment.FinalEvery, c.Duration = 20, 60*time.Second
+				c.NoPipe, c.Rogues, c.Load.Sessions, c.Load.Rate, c.Load.Ramp = true, true, 1000, 4, 10*time.Second
+				c.Deployment.FinalEvery, c.Duration = 20, 3*time.Minute // a few pauses of the machine decide a percentile
 			},
 			[]figure{
 				{"p99 of frame to engine, three misbehave over none", "times", 1.1, false, apart(func(i *Isolation) float64 { return i.FrameRatio })},

@@ -26,16 +26,22 @@ type rogue struct {
 	says  func(a *audio, i int) []byte
 }
 
-// rogues are one that speaks at 20 times real time, one that sends what nobody
-// understands, and one that never reads.
-func rogues() []rogue {
+// realTime is the frames a second of one that speaks in real time beside others that are silent.
+const realTime = 50
+
+// rogues are one that speaks at 20 times real time, one that sends what nobody understands, and
+// one that never reads. Real time is rate frames a second: the media clock of the others goes so.
+func rogues(rate float64) []rogue {
+	if rate == 0 {
+		rate = realTime
+	}
 	frame := func(a *audio, i int) []byte {
 		return media{
-			sequence: uint64(i), tag: tagOf(0), chunk: uint64(i), timestamp: uint64(i) * 960, payload: a.encoded[i%variants],
+			sequence: uint64(i), tag: tagOf(0), chunk: uint64(i), timestamp: uint64(float64(i) * ticks / rate), payload: a.encoded[i%variants],
 		}.appendTo(nil)
 	}
 	return []rogue{
-		{time.Millisecond, true, frame},
+		{time.Duration(float64(time.Second) / (20 * rate)), true, frame},
 		{time.Millisecond, true, func(_ *audio, i int) []byte {
 			return fmt.Appendf(nil, `{"event":%d,"media":{"tag":"%s`, i, bytes.Repeat([]byte("x"), i%1000))
 		}},
@@ -108,7 +114,7 @@ func unleash(ctx context.Context, l *Load) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	at := l.cfg.URL + "?" + url.Values{"sendBack": {"true"}, "sendBackInterim": {"true"}, "stenobus": {"1"}}.Encode()
-	for _, r := range rogues() {
+	for _, r := range rogues(l.cfg.Rate) {
 		wg.Go(func() { r.run(ctx, at, l.audio) })
 	}
 	return func() {
