@@ -20,11 +20,10 @@ help: ## Show this
 demo: install build ## Install what is missing, build, and read what was spoken in the shipped samples
 	bin/stenobus demo
 
-# Tests of deployments wait more than they compute: twice as many at once as there are cores.
 # The race detector sleeps before a process ends, by default a second: for each package and
 # each child of the tests.
 test: install ## Run every test with the race detector
-	GORACE=atexit_sleep_ms=50 $(GO) test -race -shuffle=on -parallel $$(( 2 * $$(nproc) )) -timeout 5m ./...
+	GORACE=atexit_sleep_ms=50 $(GO) test -race -shuffle=on -timeout 5m ./...
 
 bench: build ## Measure each hot function, and everything that has a budget beside it
 	$(GO) test -run '^$$' -bench . -benchtime 200ms -benchmem ./...

@@ -13,13 +13,12 @@ import (
 	"stenobus/subjects/subjectstest"
 )
 
-// runLab runs a very small lab, with this test binary as the program. One dispatcher is
-// enough where none of them has a fault.
+// runLab runs a very small lab, with this test binary as the program.
 func runLab(t *testing.T, ctx context.Context, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr safeBuffer
 	code := run(ctx, append([]string{
-		"lab", "--sessions", "3", "--workers", "2", "--dispatchers", "1", "--rate", "25", "--session-life", "3s", "--duration", "8s",
+		"lab", "--sessions", "3", "--workers", "2", "--session-life", "3s", "--duration", "8s",
 	}, args...), &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
