@@ -20,8 +20,10 @@ help: ## Show this
 demo: install build ## Install what is missing, build, and read what was spoken in the shipped samples
 	bin/stenobus demo
 
+# The race detector sleeps before a process ends, by default a second: for each package and
+# each child of the tests.
 test: install ## Run every test with the race detector
-	$(GO) test -race -shuffle=on -timeout 5m ./...
+	GORACE=atexit_sleep_ms=50 $(GO) test -race -shuffle=on -timeout 5m ./...
 
 bench: build ## Measure each hot function, and everything that has a budget beside it
 	$(GO) test -run '^$$' -bench . -benchtime 200ms -benchmem ./...

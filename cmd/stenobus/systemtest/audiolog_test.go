@@ -222,38 +222,41 @@ func (o *onlooker) spoken(c *client, n int) {
 
 func TestGatewayAndWorkerDieTogether(t *testing.T) {
 	t.Parallel()
+	var both sync.WaitGroup // they mostly wait: both at once, in the one place of this test
+	defer both.Wait()
 	for _, back := range []bool{true, false} {
-		t.Run(fmt.Sprintf("client comes back %v", back), func(t *testing.T) {
-			t.Parallel()
-			s := newSystem(t)
-			s.dispatcher(dispatcher.Config{})
-			w := s.workerOn(s.bus.Dial(), patientWorker("w1"), s.never())
-			gw, other := s.gateway(logging(500*time.Millisecond)), s.gateway(logging(500*time.Millisecond))
-			before := s.footprint()
-			seen := s.onlooker("room")
-			c := dial(t, gw, named("room"))
-			c.start("a")
-			c.start("b")
-			seen.spoken(c, 90)
-			together(gw, w)
-			s.worker(worker.Config{ID: "w2"})
-			if !back {
-				s.over("room", subjects.EndGatewayLost)
+		both.Go(func() {
+			t.Run(fmt.Sprintf("client comes back %v", back), func(t *testing.T) {
+				s := newSystem(t)
+				s.dispatcher(dispatcher.Config{})
+				w := s.workerOn(s.bus.Dial(), patientWorker("w1"), s.never())
+				gw, other := s.gateway(logging(500*time.Millisecond)), s.gateway(logging(500*time.Millisecond))
+				before := s.footprint()
+				seen := s.onlooker("room")
+				c := dial(t, gw, named("room"))
+				c.start("a")
+				c.start("b")
+				seen.spoken(c, 90)
+				together(gw, w)
+				s.worker(worker.Config{ID: "w2"})
+				if !back {
+					s.over("room", subjects.EndGatewayLost)
+					seen.covered()
+					s.nothingLeft(footprint{subs: before.subs + 1})
+					return
+				}
+				again := dial(t, other, named("room"))
+				again.start("b")
+				again.speak("b", 60)
+				again.start("c")
+				again.speak("c", 10)
+				again.end()
+				again.closed()
 				seen.covered()
-				s.nothingLeft(footprint{subs: before.subs + 1})
-				return
-			}
-			again := dial(t, other, named("room"))
-			again.start("b")
-			again.speak("b", 60)
-			again.start("c")
-			again.speak("c", 10)
-			again.end()
-			again.closed()
-			seen.covered()
-			if e := again.told("ended", ""); e == nil || e.Accepted["a"] != 90 || e.Accepted["b"] != 150 || e.Accepted["c"] != 10 || *e.Unaccounted != 0 {
-				t.Errorf("ended: %+v", e)
-			}
+				if e := again.told("ended", ""); e == nil || e.Accepted["a"] != 90 || e.Accepted["b"] != 150 || e.Accepted["c"] != 10 || *e.Unaccounted != 0 {
+					t.Errorf("ended: %+v", e)
+				}
+			})
 		})
 	}
 }
@@ -369,43 +372,46 @@ func TestLostTailOfALostGateway(t *testing.T) {
 // Everything stops at once, the bus too, and starts again over the same data.
 func TestEverythingStopsAndStartsAgain(t *testing.T) {
 	t.Parallel()
+	var both sync.WaitGroup // they mostly wait: both at once, in the one place of this test
+	defer both.Wait()
 	for _, back := range []bool{true, false} {
-		t.Run(fmt.Sprintf("client comes back %v", back), func(t *testing.T) {
-			t.Parallel()
-			s := newSystem(t)
-			d := s.dispatcher(dispatcher.Config{})
-			w := s.workerOn(s.bus.Dial(), patientWorker("w1"), s.never())
-			gw := s.gateway(logging(2 * time.Second))
-			seen := s.onlooker("room")
-			c := dial(t, gw, named("room"))
-			c.start("a")
-			c.start("b")
-			seen.spoken(c, 120)
-			together(d, gw, w)
-			s.nc.Close()
-			s.bus.Stop()
-			s.bus.Start()
-			s.nc = s.bus.Dial()
-			s.js, _ = jetstream.New(s.nc)
-			next := s.onlooker("room")
-			s.dispatcher(dispatcher.Config{})
-			s.worker(worker.Config{ID: "w2"})
-			gw = s.gateway(logging(2 * time.Second))
-			if back {
-				again := dial(t, gw, named("room"))
-				again.start("a")
-				again.speak("a", 30)
-				again.end()
-				again.closed()
-			} else {
-				s.over("room", subjects.EndGatewayLost)
-			}
-			next.mu.Lock()
-			for n, f := range next.frames {
-				seen.frames[n], seen.source[n] = f, next.source[n]
-			}
-			next.mu.Unlock()
-			seen.covered()
+		both.Go(func() {
+			t.Run(fmt.Sprintf("client comes back %v", back), func(t *testing.T) {
+				s := newSystem(t)
+				d := s.dispatcher(dispatcher.Config{})
+				w := s.workerOn(s.bus.Dial(), patientWorker("w1"), s.never())
+				gw := s.gateway(logging(2 * time.Second))
+				seen := s.onlooker("room")
+				c := dial(t, gw, named("room"))
+				c.start("a")
+				c.start("b")
+				seen.spoken(c, 120)
+				together(d, gw, w)
+				s.nc.Close()
+				s.bus.Stop()
+				s.bus.Start()
+				s.nc = s.bus.Dial()
+				s.js, _ = jetstream.New(s.nc)
+				next := s.onlooker("room")
+				s.dispatcher(dispatcher.Config{})
+				s.worker(worker.Config{ID: "w2"})
+				gw = s.gateway(logging(2 * time.Second))
+				if back {
+					again := dial(t, gw, named("room"))
+					again.start("a")
+					again.speak("a", 30)
+					again.end()
+					again.closed()
+				} else {
+					s.over("room", subjects.EndGatewayLost)
+				}
+				next.mu.Lock()
+				for n, f := range next.frames {
+					seen.frames[n], seen.source[n] = f, next.source[n]
+				}
+				next.mu.Unlock()
+				seen.covered()
+			})
 		})
 	}
 }

@@ -17,11 +17,11 @@ import (
 // The system that this one replaces let clients without an id collide on "unknown".
 func TestClientsWithoutAnIDNeverMeet(t *testing.T) {
 	t.Parallel()
+	const n = 120
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
-	s.worker(worker.Config{ID: "w1", Slots: 2000})
+	s.worker(worker.Config{ID: "w1", Slots: 2 * n})
 	gw := s.gateway(gateway.Config{})
-	const n = 1000
 	given := []string{"", named(""), named(" "), named("unknown"), named("default"), named("null")}
 	clients := make([]*client, n)
 	var wg sync.WaitGroup

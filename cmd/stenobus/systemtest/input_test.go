@@ -177,12 +177,13 @@ func TestClientThatNeverReads(t *testing.T) {
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
 	s.worker(worker.Config{ID: "w1"}, s.tally(tally.Config{Every: 1, Interim: -1}))
-	gw := s.gateway(gateway.Config{SendBuffer: 128 << 10, Grace: 200 * time.Millisecond})
+	gw, g := s.bareGateway(s.bus.Dial(), gateway.Config{SendBuffer: 128 << 10, Grace: 200 * time.Millisecond})
+	s.ready(g.Ready)
 	before := s.footprint()
 	neighbour := dial(t, gw, named("neighbour"))
 	deaf := dialDeaf(t, gw, named("deaf"))
 	deaf.start("a")
-	for range 200 { // a final for every frame, more than the kernel's buffers hold
+	for n := 0; n < 200 && g.Stats().Detached == 0; n++ { // a final for every frame, more than the kernel's buffers hold
 		deaf.speak("a", 50)
 	}
 	neighbour.start("n")

@@ -113,7 +113,7 @@ func TestManySessionsSpread(t *testing.T) {
 		keys, err := kv.Keys(s.ctx())
 		return err == nil && len(keys) == 3
 	})
-	const n = 50
+	const n = 24
 	clients := make([]*client, n)
 	for i := range clients {
 		clients[i] = dial(t, gws[i%2], named(fmt.Sprintf("room-%d", i)))

@@ -19,7 +19,7 @@ import (
 // goroutines, subscriptions, keys and memory where they began. STENOBUS_SOAK sets how
 // many; "make soak" takes 10,000. It does not run in parallel: it counts goroutines.
 func TestSoak(t *testing.T) {
-	sessions := howMany("STENOBUS_SOAK", 400)
+	sessions := howMany("STENOBUS_SOAK", 200)
 	s := newSystem(t)
 	s.dispatcher(dispatcher.Config{})
 	quiet := worker.Config{ID: "w1", Log: s.quiet()}

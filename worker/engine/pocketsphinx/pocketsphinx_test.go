@@ -29,7 +29,6 @@ func TestEngine(t *testing.T) {
 		"flush":                    flush,
 		"cancelled":                cancelled,
 		"counts from anew":         countsAnew,
-		"endpointing":              endpointing,
 		"utterance end":            utteranceEnd,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,6 +65,7 @@ func pauseMakesTwoFinals(t *testing.T, e *Engine) {
 			t.Errorf("interims %v apart", gap)
 		}
 	}
+	endpointing(t, e, audio, l.finals[0].End)
 }
 
 func twoAtOnce(t *testing.T, e *Engine) {
@@ -83,10 +83,10 @@ func twoAtOnce(t *testing.T, e *Engine) {
 
 // A whole file at once is no other than packets.
 func pieceSizes(t *testing.T, e *Engine) {
-	audio := append(pcm(t, "story.ogg"), silence(time.Second)...)
+	audio := append(pcm(t, "writing.ogg"), silence(time.Second)...)
 	for _, p := range []time.Duration{7 * time.Millisecond, time.Hour} {
 		l := listen(t, e, audio, p)
-		l.check(t, length(audio), "nothing is lost", "another computer", "story")
+		l.check(t, length(audio), "read the text", "morning")
 	}
 }
 
@@ -193,7 +193,7 @@ func cancelled(t *testing.T, e *Engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	audio := append(pcm(t, "sessions.wav"), silence(time.Hour)...)
+	audio := append(pcm(t, "sessions.wav"), silence(time.Minute)...)
 	if err := s.Write(ctx, worker.Audio{PCM: audio}); !errors.Is(err, cause) {
 		t.Errorf("Write: %v", err)
 	}
@@ -216,7 +216,7 @@ func cancelled(t *testing.T, e *Engine) {
 func TestDecoderIsReused(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, Config{MaxDecoders: 1})
-	audio := pcm(t, "pause.ogg")
+	audio := pcm(t, "writing.ogg")
 	first := listen(t, e, audio, piece)
 	used := e.pool.idle[0]
 
@@ -226,7 +226,7 @@ func TestDecoderIsReused(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	listen(t, e, pcm(t, "story.ogg"), piece)
+	listen(t, e, pcm(t, "thanks.ogg"), piece)
 
 	again := listen(t, e, audio, piece)
 	if len(e.pool.idle) != 1 || e.pool.idle[0] != used {

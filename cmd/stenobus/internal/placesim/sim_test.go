@@ -48,7 +48,7 @@ func TestSameSeedSameResult(t *testing.T) {
 		t.Run(strategy, func(t *testing.T) {
 			t.Parallel()
 			cfg := small()
-			cfg.Strategy = strategy
+			cfg.Strategy, cfg.Workers, cfg.Sessions = strategy, []int{20, 50}, 2000
 			a, b := timeless(simulate(t, cfg)), timeless(simulate(t, cfg))
 			if !slices.Equal(a.Fleets, b.Fleets) {
 				t.Errorf("%+v\nand then\n%+v", a, b)
@@ -87,7 +87,7 @@ func TestNobodyIsRefusedWhileThereIsRoom(t *testing.T) {
 func TestMoreThanTheFleetHasRoomFor(t *testing.T) {
 	t.Parallel()
 	cfg := small()
-	cfg.Workers, cfg.Load, cfg.Sessions, cfg.Length = []int{30}, 1.5, 2700, time.Minute
+	cfg.Workers, cfg.Load, cfg.Sessions, cfg.Length = []int{10}, 1.5, 900, time.Minute
 	for _, f := range simulate(t, cfg).Fleets {
 		if f.RefusedFull+f.RefusedUnheard+f.RefusedTired == 0 || f.GivenUp == 0 || f.MostAtOnce > f.Slots {
 			t.Errorf("%+v", f)
