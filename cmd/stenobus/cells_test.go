@@ -89,7 +89,7 @@ func TestBusCells(t *testing.T) {
 }
 
 // A cell is killed hard, with the server of the store that leads. Where another one of them
-// dies TestCellDies sees it.
+// stops TestCellDies sees it.
 func TestCellIsKilled(t *testing.T) {
 	t.Parallel()
 	buses := map[string]*child.Child{}

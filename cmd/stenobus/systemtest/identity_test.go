@@ -50,9 +50,8 @@ func TestClientsWithoutAnIDNeverMeet(t *testing.T) {
 	if len(ids) != n {
 		t.Errorf("%d distinct ids for %d clients", len(ids), n)
 	}
-	if keys := s.keys(); len(keys) != n {
-		t.Errorf("%d keys for %d sessions", len(keys), n)
-	}
+	// A key that is written meanwhile is listed twice, and another one is not: nats.go counts messages.
+	subjectstest.Eventually(t, "there is a key for each session", func() bool { return len(s.keys()) == n })
 }
 
 // N live sessions have N subjects and N keys, all made of the id, whatever it is.
