@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,7 @@ type LoadConfig struct {
 type Load struct {
 	cfg      LoadConfig
 	audio    *audio
+	upgrader *http.Client
 	sessions []*session
 	frames   atomic.Uint64 // sent up to now
 	over     atomic.Int64  // Unix time in ns from which sessions end; 0: not yet
@@ -61,7 +63,7 @@ type Report struct {
 func StartLoad(ctx context.Context, cfg LoadConfig) *Load {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &Load{
-		cfg: cfg, audio: newAudio(cfg.FrameBytes), begin: time.Now(),
+		cfg: cfg, audio: newAudio(cfg.FrameBytes), upgrader: newUpgrader(), begin: time.Now(),
 		cancel: cancel, open: make(chan struct{}), errs: make([]error, cfg.Sessions),
 	}
 	var opening sync.WaitGroup

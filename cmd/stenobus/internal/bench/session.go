@@ -130,7 +130,7 @@ func (s *session) verdict(ctx context.Context) error {
 func (s *session) dial(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
-	conn, _, err := websocket.Dial(ctx, s.address(), nil)
+	conn, _, err := websocket.Dial(ctx, s.address(), &websocket.DialOptions{HTTPClient: s.load.upgrader})
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
