@@ -47,6 +47,30 @@ func BenchmarkDecodeMedia(b *testing.B) {
 	}
 }
 
+// BenchmarkDecodeStart takes the event with which a source begins.
+func BenchmarkDecodeStart(b *testing.B) {
+	for _, long := range []bool{false, true} {
+		b.Run(fmt.Sprintf("long-way=%t", long), func(b *testing.B) {
+			conv, _ := open(b, Config{}, anyOutput)
+			conv.long = long
+			data := []byte(startOf("aaaaaaaa-305123557", opusFormat))
+			n := 0
+			emit := func(ev dialect.Event) {
+				if ev.Kind == dialect.Start {
+					n++
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				conv.Decode(websocket.MessageText, data, emit)
+			}
+			if n != b.N {
+				b.Fatalf("%d of %d starts", n, b.N)
+			}
+		})
+	}
+}
+
 func BenchmarkResult(b *testing.B) {
 	for _, query := range []string{"", "&stenobus=1"} {
 		b.Run("query"+query, func(b *testing.B) {

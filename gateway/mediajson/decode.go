@@ -41,8 +41,31 @@ func (r *reader) Decode(_ websocket.MessageType, data []byte, emit func(dialect.
 			r.media(f, emit)
 			return
 		}
+		if c, ok := scanControl(data); ok && r.control(c, emit) {
+			return
+		}
 	}
 	r.parse(data, emit)
+}
+
+// control obeys an event that was read in the short way. It reports false where the long
+// way must be taken: to tell what is wrong.
+func (r *reader) control(c control, emit func(dialect.Event)) bool {
+	switch string(c.event) {
+	case "start":
+		format, ok := r.plainFormat(c.start.format)
+		if !ok || len(c.start.tag) == 0 || len(c.start.tag) > maxTagUnits {
+			return false
+		}
+		if t := r.track(string(c.start.tag), emit); t != nil {
+			r.started(t, format, emit)
+		}
+		return true
+	case "ping":
+		emit(dialect.Event{Kind: dialect.Reply, Payload: pong(c.id)})
+		return true
+	}
+	return false
 }
 
 // parse is the long way, which every message may take.
@@ -104,14 +127,19 @@ func (r *reader) start(msg object, emit func(dialect.Event)) {
 		emit(notice(*wrong))
 		return
 	}
-	t.start(format)
-	emit(dialect.Event{Kind: dialect.Start, Tag: t.name, Format: format})
+	r.started(t, format, emit)
 	if string(body["diarize"]) == "true" && !r.diarized {
 		emit(notice(dialect.Note{
 			Code: CodeNotHonoured, Field: "start.diarize", Allowed: "diarize=true in the URL, which tells the engine for all sources", Tag: name,
 			Message: fmt.Sprintf("diarize of source %.64q changes nothing: engines are told when a session begins", name),
 		}))
 	}
+}
+
+// started begins a source, or begins it anew.
+func (r *reader) started(t *tag, format dialect.Format, emit func(dialect.Event)) {
+	t.start(format)
+	emit(dialect.Event{Kind: dialect.Start, Tag: t.name, Format: format})
 }
 
 func (r *reader) stop(msg object, emit func(dialect.Event)) {

@@ -18,7 +18,7 @@ import (
 
 var codes = []string{
 	CodeBadJSON, CodeUnknownEvent, CodeBadField, CodeBadEncoding, CodeBadPayload, CodeMissingTag, CodeMediaBeforeStart,
-	CodeBlockedTag, CodeOldPacket, CodePacketRestart, CodeTooManySources,
+	CodeBlockedTag, CodeOldPacket, CodePacketRestart, CodeNotHonoured, CodeTooManySources,
 }
 
 // seed adds conversations, one message a line.
@@ -41,6 +41,8 @@ func seed(f *testing.F) {
 		{startOf("a", opusFormat), mediaOf("a", `,"chunk":1`), mediaOf("a", `,"chunk":"2","vad":true,"audioLevel":-57,"x":null`), `{"event":"stop","stop":{"tag":"a"}}`, mediaOf("a", "")},
 		{startOf("a", `{"encoding":"l16","sampleRate":8e3}`), mediaOf("a", ""), startOf("a", `{"encoding":7}`), mediaOf("a", ""), mediaOf("a", "")},
 		{mediaOf("a", `,"chunk":2000`), mediaOf("a", `,"chunk":1`), mediaOf("a", `,"chunk":1`)},
+		{startOf("a", `{"encoding":"OPUS","sampleRate":"48000"}`), startOf("b", `{"encoding":"ogg","channels":0,"parameters":{}}`), startOf("c", `{"encoding":"l16","sampleRate":1000,"channels":255,"x":{"y":{"z":null}}}`)},
+		{`{"event":"start","start":{"tag":"a","diarize":true,"mediaFormat":{"encoding":"opus"}}}`, `{"event":"start","start":{"diarize": false,"tag":"a","mediaFormat":{"encoding":"l16","sampleRate":-8000}}}`},
 		{`{"event":"ping","id":1}`, `{"event":"ping","id":-1.5e7}`, `{"event":"session-end"}`, `[]`, `null`, `{"event":"x"}`},
 		{`{"event":"media","media":{"tag":"a","tag":"é","payload":"Y W-_","chunk":"007","timestamp":07}}`, `{"\u0065vent":"media","media":{"tag":"a","payload":"\/\/\/\/"}}`},
 		{"{\"event\":\"media\",\"media\":{\"tag\":\"\xff\",\"payload\":\"YWJj\",\"chunk\":123456789012345678901}}"},
@@ -117,6 +119,28 @@ func FuzzScan(f *testing.F) {
 		// A message may hold line ends as well.
 		wantLines(t, decode(short, string(conversation)), decode(long, string(conversation)))
 	})
+}
+
+// What bridges write is read in the short way.
+func TestShortWayIsTaken(t *testing.T) {
+	t.Parallel()
+	recorded, err := os.ReadFile("testdata/conversation.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := map[string]int{}
+	for line := range strings.Lines(string(recorded)) {
+		var m struct{ Data string }
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		if c, ok := scanControl([]byte(m.Data)); ok {
+			taken[string(c.event)]++
+		}
+	}
+	if taken["start"] == 0 || taken["ping"] == 0 {
+		t.Errorf("the short way is for %v, want start and ping", taken)
+	}
 }
 
 // FuzzBase64: the lenient decoder knows what the strict ones know.

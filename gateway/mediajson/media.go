@@ -224,6 +224,44 @@ func defaults(encoding string) dialect.Format {
 	return dialect.Format{Encoding: encoding, SampleRate: 48000, Channels: 2}
 }
 
+// What a start may say of its format.
+const (
+	minRate, maxRate = 1000, 384000 // samples a second
+	maxChannels      = 255
+)
+
+// encoding is what a name of the protocol means here, in lower case.
+func (r *reader) encoding(name string) (encoding string, ok bool) {
+	switch name {
+	case encodingOpus:
+		return r.format.Encoding, true // the URL may say that opus means ogg-opus
+	case "ogg", encodingOggOpus:
+		return encodingOggOpus, true
+	case encodingL16:
+		return encodingL16, true
+	}
+	return "", false
+}
+
+// plainFormat is the format that a start names in the short way, if nothing is wrong
+// with it.
+func (r *reader) plainFormat(f format) (dialect.Format, bool) {
+	encoding, ok := r.encoding(string(f.encoding))
+	if !ok {
+		return dialect.Format{}, false
+	}
+	d := defaults(encoding)
+	if f.rate >= 0 {
+		ok = f.rate >= minRate && f.rate <= maxRate
+		d.SampleRate = int(f.rate)
+	}
+	if f.channels >= 0 {
+		ok = ok && f.channels >= 1 && f.channels <= maxChannels
+		d.Channels = int(f.channels)
+	}
+	return d, ok
+}
+
 // mediaFormat reads the format of a start, or says what is wrong with it.
 func (r *reader) mediaFormat(raw json.RawMessage) (dialect.Format, *dialect.Note) {
 	const field = "start.mediaFormat"
@@ -232,14 +270,8 @@ func (r *reader) mediaFormat(raw json.RawMessage) (dialect.Format, *dialect.Note
 		return dialect.Format{}, &dialect.Note{Code: CodeBadField, Field: field, Allowed: "an object", Message: "start has no mediaFormat"}
 	}
 	given, _ := text(body["encoding"])
-	encoding := strings.ToLower(given)
-	switch encoding {
-	case encodingOpus:
-		encoding = r.format.Encoding // the URL may say that opus means ogg-opus
-	case "ogg":
-		encoding = encodingOggOpus
-	case encodingOggOpus, encodingL16:
-	default:
+	encoding, ok := r.encoding(strings.ToLower(given))
+	if !ok {
 		return dialect.Format{}, &dialect.Note{
 			Code: CodeBadEncoding, Field: field + ".encoding", Allowed: "opus, ogg, ogg-opus, l16",
 			Message: fmt.Sprintf("encoding %.64q is not spoken here", given),
@@ -250,7 +282,7 @@ func (r *reader) mediaFormat(raw json.RawMessage) (dialect.Format, *dialect.Note
 		name     string
 		to       *int
 		min, max int64
-	}{{"sampleRate", &format.SampleRate, 1000, 384000}, {"channels", &format.Channels, 1, 255}} {
+	}{{"sampleRate", &format.SampleRate, minRate, maxRate}, {"channels", &format.Channels, 1, maxChannels}} {
 		if absent(body[n.name]) {
 			continue
 		}

@@ -34,6 +34,79 @@ func scanMedia(data []byte) (f frame, ok bool) {
 		len(f.tag) > 0 && len(f.tag) <= maxTagUnits && len(f.payload) > 0
 }
 
+// control is an event other than media, as far as it was read.
+type control struct {
+	event []byte
+	id    []byte // of a ping; nil: none
+	start beginning
+}
+
+// beginning is the body of a start.
+type beginning struct {
+	tag    []byte
+	format format
+}
+
+// format is a start's mediaFormat.
+type format struct {
+	encoding       []byte
+	rate, channels int64 // -1: none
+}
+
+// scanControl reads a start or a ping without allocating. Where it says true, the long way
+// would have found the same.
+func scanControl(data []byte) (c control, ok bool) {
+	s := scanner{data: data}
+	ok = s.object(func(key []byte) (ok bool) {
+		switch string(key) {
+		case "event":
+			c.event, ok = s.text()
+		case "start":
+			c.start, ok = s.beginning()
+		case "id":
+			c.id, ok = s.integer()
+		default:
+			ok = s.pass(maxPassed)
+		}
+		return ok
+	})
+	s.space()
+	return c, ok && s.i == len(data)
+}
+
+func (s *scanner) beginning() (b beginning, ok bool) {
+	return b, s.object(func(key []byte) (ok bool) {
+		switch string(key) {
+		case "tag":
+			b.tag, ok = s.text()
+		case "mediaFormat":
+			b.format, ok = s.format()
+		case "diarize": // a wish that is told about
+			ok = !s.next('t') && s.scalar()
+		default:
+			ok = s.pass(maxPassed)
+		}
+		return ok
+	})
+}
+
+func (s *scanner) format() (f format, ok bool) {
+	f.rate, f.channels = -1, -1
+	return f, s.object(func(key []byte) (ok bool) {
+		switch string(key) {
+		case "encoding":
+			f.encoding, ok = s.text()
+		case "sampleRate":
+			f.rate, ok = s.count()
+		case "channels":
+			f.channels, ok = s.count()
+		default:
+			ok = s.pass(maxPassed)
+		}
+		return ok
+	})
+}
+
 func (s *scanner) frame() (f frame, ok bool) {
 	f.chunk, f.timestamp = -1, -1
 	return f, s.object(func(key []byte) (ok bool) {
@@ -120,9 +193,7 @@ func (s *scanner) number() (n int64, ok bool) {
 	if len(digits) == 0 || !quoted && !canonical(digits) {
 		return 0, false
 	}
-	for _, c := range digits {
-		n = n*10 + int64(c-'0')
-	}
+	n = decimal(digits)
 	if quoted {
 		if s.i == len(s.data) || s.data[s.i] != '"' {
 			return 0, false
@@ -130,6 +201,33 @@ func (s *scanner) number() (n int64, ok bool) {
 		s.i++
 	}
 	return n, true
+}
+
+// integer reads a whole number that is in no quotes, digit for digit.
+func (s *scanner) integer() (text []byte, ok bool) {
+	s.space()
+	begin := s.i
+	if s.i < len(s.data) && s.data[s.i] == '-' {
+		s.i++
+	}
+	digits := s.digits()
+	return s.data[begin:s.i:s.i], len(digits) > 0 && canonical(digits)
+}
+
+// count reads a whole number from 0 that is in no quotes.
+func (s *scanner) count() (n int64, ok bool) {
+	text, ok := s.integer()
+	if !ok || text[0] == '-' {
+		return 0, false
+	}
+	return decimal(text), true
+}
+
+func decimal(digits []byte) (n int64) {
+	for _, c := range digits {
+		n = n*10 + int64(c-'0')
+	}
+	return n
 }
 
 // digits reads as many as surely fit an int64.
@@ -165,6 +263,22 @@ func (s *scanner) scalar() bool {
 	}
 	digits := s.digits()
 	return len(digits) > 0 && canonical(digits)
+}
+
+// maxPassed is how deep the values may be nested that nobody reads.
+const maxPassed = 4
+
+// pass passes over a value that nobody reads, an object too.
+func (s *scanner) pass(depth int) bool {
+	ahead := *s
+	if !ahead.next('{') {
+		return s.scalar()
+	}
+	if ahead.next('}') {
+		*s = ahead
+		return true
+	}
+	return depth > 0 && s.object(func([]byte) bool { return s.pass(depth - 1) })
 }
 
 func (s *scanner) literal(word string) bool {
