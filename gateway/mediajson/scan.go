@@ -75,7 +75,7 @@ func scanControl(data []byte) (c control, ok bool) {
 }
 
 func (s *scanner) beginning() (b beginning, ok bool) {
-	return b, s.object(func(key []byte) (ok bool) {
+	ok = s.object(func(key []byte) (ok bool) {
 		switch string(key) {
 		case "tag":
 			b.tag, ok = s.text()
@@ -88,11 +88,12 @@ func (s *scanner) beginning() (b beginning, ok bool) {
 		}
 		return ok
 	})
+	return b, ok
 }
 
 func (s *scanner) format() (f format, ok bool) {
 	f.rate, f.channels = -1, -1
-	return f, s.object(func(key []byte) (ok bool) {
+	ok = s.object(func(key []byte) (ok bool) {
 		switch string(key) {
 		case "encoding":
 			f.encoding, ok = s.text()
@@ -105,11 +106,12 @@ func (s *scanner) format() (f format, ok bool) {
 		}
 		return ok
 	})
+	return f, ok
 }
 
 func (s *scanner) frame() (f frame, ok bool) {
 	f.chunk, f.timestamp = -1, -1
-	return f, s.object(func(key []byte) (ok bool) {
+	ok = s.object(func(key []byte) (ok bool) {
 		switch string(key) {
 		case "tag":
 			f.tag, ok = s.text()
@@ -124,6 +126,7 @@ func (s *scanner) frame() (f frame, ok bool) {
 		}
 		return ok
 	})
+	return f, ok
 }
 
 // object reads an object with one member or more; value reads the member that has key.
