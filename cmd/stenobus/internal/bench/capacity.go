@@ -13,8 +13,6 @@ const (
 	storeCopies   = 3   // servers of the cluster, and copies of each stream
 	capacityRate  = 50  // frames a second of a speaker
 	capacityFinal = 500 // frames to a final: one in 10 s, as workers make of speech without pauses
-	openFactor    = 7   // sessions that open and end for each that speaks
-	openEvery     = 4 * time.Millisecond
 	storeWriters  = 100 // of results and records at once, at most; a dispatcher takes 256 requests
 )
 
@@ -25,7 +23,7 @@ func Capacity(ctx context.Context, cfg Config) (capacity.Figures, error) {
 	cfg.Deployment.FinalEvery = capacityFinal
 	f := capacity.Figures{
 		capacity.MachineCores: float64(runtime.NumCPU()), capacity.Copies: storeCopies,
-		capacity.ShareMS: ms(cfg.Deployment.Share), capacity.FrameBytes: float64(cfg.Load.FrameBytes),
+		capacity.Sessions: float64(cfg.Load.Sessions), capacity.ShareMS: ms(cfg.Deployment.Share), capacity.FrameBytes: float64(cfg.Load.FrameBytes),
 	}
 	steps := []func(context.Context, Config, capacity.Figures) error{oneServer, cluster, lives, resultsLog, recordsBucket}
 	for i, step := range steps {
@@ -67,8 +65,8 @@ func cluster(ctx context.Context, cfg Config, f capacity.Figures) error {
 // lives opens and ends sessions that say nothing.
 func lives(ctx context.Context, cfg Config, f capacity.Figures) error {
 	cfg.Deployment.Buses = storeCopies
-	cfg.Load.Sessions, cfg.Load.Rate, cfg.Duration = openFactor*cfg.Load.Sessions, 0, time.Second
-	cfg.Load.Ramp = time.Duration(cfg.Load.Sessions) * openEvery
+	cfg.Load.Sessions, cfg.Load.Rate, cfg.Duration = capacity.OpenFactor*cfg.Load.Sessions, 0, time.Second
+	cfg.Load.Ramp = time.Duration(cfg.Load.Sessions) * capacity.OpenEvery
 	r, err := carried(ctx, cfg)
 	for name, role := range map[string]string{
 		capacity.GatewayLife: roleGateway, capacity.WorkerLife: roleWorker,

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // Names of what was measured, with units. A frame's cost holds what goes with it:
 // acknowledgements, results, pings.
 const (
 	MachineCores = "machine_cores"
+	Sessions     = "sessions_that_speak"
 	Copies       = "copies" // of each stream
 	ShareMS      = "share_ms"
 	FrameBytes   = "frame_bytes"
@@ -50,16 +52,22 @@ type Input struct {
 	How  string // the command that measures it alone, of this program
 }
 
+// What opens and ends is silent: OpenFactor sessions for each that speaks, one in OpenEvery.
 const (
-	fromPath    = "bench --no-pipe --sessions 300 --ping-every 10s --final-every 500"
-	fromCluster = "the same with --bus-servers 3"
-	fromOpens   = "the same, --sessions 2100 --rate 0 --ramp 8.4s"
-	fromResults = "bench results --replicas 3"
-	fromWrites  = "bench capacity"
+	OpenFactor = 7
+	OpenEvery  = 4 * time.Millisecond
 )
 
-// Inputs lists all that Figures have, in the order in which tables number them.
-func Inputs() []Input {
+// Inputs lists all that was measured, in the order in which tables number them.
+func (f Figures) Inputs() []Input {
+	const (
+		fromCluster = "the same with --bus-servers 3"
+		fromResults = "bench results --replicas 3"
+		fromWrites  = "bench capacity"
+	)
+	speak := int(f[Sessions])
+	fromPath := fmt.Sprintf("bench --no-pipe --sessions %d --ping-every 10s --final-every 500", speak)
+	fromOpens := fmt.Sprintf("the same, --sessions %d --rate 0 --ramp %v", OpenFactor*speak, time.Duration(OpenFactor*speak)*OpenEvery)
 	return []Input{
 		{BusFrame, fromPath}, {GatewayFrame, fromCluster}, {WorkerFrame, fromCluster}, {ClusterFrame, fromCluster},
 		{GatewayIO, fromCluster}, {ClusterIO, fromCluster}, {GatewayMemory, fromCluster}, {WorkerMemory, fromCluster},
@@ -70,12 +78,12 @@ func Inputs() []Input {
 }
 
 // Conditions are what the figures were measured under. They are in Figures too.
-func Conditions() []string { return []string{MachineCores, Copies, ShareMS, FrameBytes} }
+func Conditions() []string { return []string{MachineCores, Sessions, Copies, ShareMS, FrameBytes} }
 
 // Validate tells which figure is missing, is none, or is not known here.
 func (f Figures) Validate() error {
 	known := Conditions()
-	for _, in := range Inputs() {
+	for _, in := range f.Inputs() {
 		known = append(known, in.Name)
 	}
 	for _, name := range known {

@@ -118,7 +118,7 @@ func (r *Report) measured(out io.Writer) error {
 	fmt.Fprintf(out, "measured on %g cores, frames of %g bytes, %s, %g copies of each stream\n",
 		f[MachineCores], f[FrameBytes], share, f[Copies])
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	for i, in := range Inputs() {
+	for i, in := range f.Inputs() {
 		fmt.Fprintf(w, "%c\t%s\t%.4g\t%s\n", letter(i), in.Name, f[in.Name], in.How)
 	}
 	return w.Flush()
@@ -130,7 +130,7 @@ func letters(names []string) string {
 		return "usage"
 	}
 	var all []string
-	for i, in := range Inputs() {
+	for i, in := range (Figures{}).Inputs() {
 		if slices.Contains(names, in.Name) {
 			all = append(all, string(letter(i)))
 		}
