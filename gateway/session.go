@@ -99,6 +99,7 @@ type session struct {
 	rested  map[string]*feed           // sources that were stopped for others
 	resumed map[string]subjects.Source // sources that an earlier attach announced
 	clockMS int64                      // the session clock's offset, for a session that lived before
+	follows bool                       // the next frame is the first behind those of an earlier connection
 	tail    tail
 	refused map[uint32]uint64 // as last told to the client
 	notices map[string]*notice

@@ -111,6 +111,10 @@ func (s *session) number(r received) {
 		if f.starts != nil && f.starts.Encoding == "opus" && isOgg(r.payload) {
 			f.starts.Encoding = "ogg-opus" // said here once, for a worker that joins in the middle can't see it
 		}
+		if s.follows { // a worker tells where the newest frame begins, and it lasts most likely as long as this one
+			s.follows = false
+			s.clockMS += max(0, f.lasts.Milliseconds()-r.at)
+		}
 		e := entry{kind: subjects.KindFrames, source: f.number, payload: r.payload, packet: r.packet, at: r.at + s.clockMS, tooBig: r.tooBig}
 		if !e.tooBig { // else the next one says how the source begins
 			e.starts = f.starts

@@ -20,7 +20,7 @@ func (s *session) ownerReady(ctx context.Context, e subjects.Envelope, data []by
 		return
 	}
 	if !s.numbered {
-		s.clockMS = r.AtMS
+		s.clockMS, s.follows = r.AtMS, len(r.Accepted) > 0
 		maps.Copy(s.snd.accepted, r.Accepted)
 		maps.Copy(s.snd.covered, r.Covered)
 		s.before = r.Accepted
