@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"sync"
 	"time"
@@ -14,7 +15,8 @@ import (
 const (
 	// phaseLasts is how long quiet and unquiet take turns: not long, so that what else the
 	// machine does falls into both. Nothing of its beginning counts, which has to do with the
-	// phase before.
+	// phase before. Which of two is first is drawn: garbage is collected every few seconds, and
+	// with turns that are as regular it might be so in one kind of phase for minutes.
 	phaseLasts   = 2 * time.Second
 	phaseSettles = 250 * time.Millisecond
 )
@@ -89,9 +91,15 @@ type phase struct {
 func misbehave(ctx context.Context, l *Load, lasts time.Duration, show func(string)) ([]phase, error) {
 	count := 2 * max(1, int(lasts/(2*phaseLasts)))
 	each := lasts / time.Duration(count)
+	draw := rand.New(rand.NewPCG(0, 0))
 	var out []phase
 	for i := range count {
-		p := phase{unquiet: i%2 == 1}
+		p := phase{}
+		if i%2 == 0 {
+			p.unquiet = draw.IntN(2) == 1
+		} else {
+			p.unquiet = !out[i-1].unquiet
+		}
 		stop := func() {}
 		if p.unquiet {
 			stop = unleash(ctx, l)
