@@ -200,11 +200,22 @@ func (s *sender) trim() {
 		return
 	}
 	clear(s.window[:k])
-	if s.window = s.window[k:]; len(s.window) == 0 {
-		s.window, s.memory = nil, nil
+	switch s.window = s.window[k:]; {
+	case len(s.window) > 0:
+	case len(s.memory) <= spareRoom: // the next frames of who speaks need as much again
+		s.window = s.memory[:0]
+	default:
+		s.rest()
 	}
 	s.next = max(s.next, s.base)
 	s.acked = max(s.acked, s.base-1)
+}
+
+// rest gives memory back where nothing waits: a silent session needs none.
+func (s *sender) rest() {
+	if len(s.window) == 0 {
+		s.window, s.memory = nil, nil
+	}
 }
 
 func (s *sender) done(e *entry) bool {

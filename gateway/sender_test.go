@@ -294,6 +294,36 @@ func TestSenderProperty(t *testing.T) {
 	}
 }
 
+// Results that cover all leave the window its memory for what the source says next. A session
+// that is silent gives it back, and so does one whose window was long.
+func TestEmptyWindowKeepsItsMemory(t *testing.T) {
+	s := newSender()
+	s.begin(nil, 1)
+	payload, covered := make([]byte, 120), map[uint32]uint64{}
+	round := func(frames int) {
+		for range frames {
+			s.push(entry{kind: subjects.KindFrames, source: 1, payload: payload})
+		}
+		s.next = s.end // they are sent
+		s.ack(s.end - 1)
+		covered[1] = s.last()
+		s.cover(covered)
+		if !s.empty() {
+			t.Fatalf("%d entries wait for nothing", len(s.window))
+		}
+	}
+	round(20)
+	if n := testing.AllocsPerRun(10, func() { round(20) }); n > 0 {
+		t.Errorf("%v allocations for 20 frames", n)
+	}
+	if s.rest(); s.memory != nil || s.window != nil {
+		t.Errorf("memory for %d entries in silence", len(s.memory))
+	}
+	if round(3000); s.memory != nil {
+		t.Errorf("memory for %d entries remains of a window that was long", len(s.memory))
+	}
+}
+
 // A window that moves on takes no new memory, and after a long one its memory is given back.
 func TestWindowThatMovesTakesNoMemory(t *testing.T) {
 	s := newSender()

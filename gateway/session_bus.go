@@ -357,6 +357,9 @@ func (s *session) beat(now time.Time) {
 		every = s.calmBeat()
 	}
 	s.clock.beat = now.Add(every)
+	if now.Sub(s.sent) >= beatEvery {
+		s.snd.rest()
+	}
 	owes := !s.asked.IsZero() && now.Sub(s.asked) >= min(every, beatEvery)
 	if s.phase == streaming && (now.Sub(s.sent) >= min(every, beatEvery) || owes) {
 		s.tellOwner(subjects.Envelope{Kind: subjects.KindLast, N: last}, nil, now)
