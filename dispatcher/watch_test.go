@@ -27,7 +27,7 @@ func (*told) Operation() jetstream.KeyValueOp { return jetstream.KeyValuePut }
 func BenchmarkReported(b *testing.B) {
 	for _, size := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			d := &Dispatcher{fleet: placement.New(StrategySpread, nil)}
+			d := &Dispatcher{fleet: placement.New(StrategySpread, nil), results: &subjects.Results{}}
 			entries := make([]told, size)
 			for i := range entries {
 				id := subjects.WorkerID(fmt.Sprintf("worker-%d", i))
