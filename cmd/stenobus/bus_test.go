@@ -22,7 +22,7 @@ import (
 	"stenobus/cmd/stenobus/internal/ops"
 	"stenobus/gateway"
 	"stenobus/subjects"
-	"stenobus/subjects/loopback"
+	"stenobus/subjects/subjectstest"
 )
 
 // secured is a NATS configuration with one user.
@@ -189,7 +189,7 @@ func TestReconnectDelay(t *testing.T) {
 func TestBusCluster(t *testing.T) {
 	t.Parallel()
 	var routes, urls []string
-	at := reserve(t, 3)
+	at := subjectstest.Reserve(t, 3)
 	for i := range at {
 		routes = append(routes, "nats://"+at[i])
 	}
@@ -215,19 +215,4 @@ func TestBusCluster(t *testing.T) {
 	if known := nc.DiscoveredServers(); len(known) > 0 {
 		t.Errorf("clients are told of %v", known)
 	}
-}
-
-// reserve takes n addresses for as long as the test runs.
-func reserve(t *testing.T, n int) []string {
-	t.Helper()
-	p, err := loopback.Reserve(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p.Addrs()
 }

@@ -23,7 +23,7 @@ func cellBuses(t *testing.T) map[string][]string {
 	t.Helper()
 	buses := map[string][]string{}
 	var routes, gates []string
-	at := reserve(t, 8)
+	at := subjectstest.Reserve(t, 8)
 	for i := range 3 {
 		routes = append(routes, "nats://"+at[i])
 	}

@@ -10,29 +10,24 @@ import (
 
 // Ports are addresses that no other process is given. On Linux this holds until Close, also
 // while nobody listens; elsewhere they were free when they were looked for, no more than that.
-type Ports struct {
-	addrs []string
-	held  []io.Closer
-}
+// The zero value has none. It is for one goroutine at a time.
+type Ports struct{ held []io.Closer }
 
-// Reserve takes n TCP ports of 127.0.0.1. Whoever is told of one listens there as ever, Go's
-// listeners do, while it is reserved.
-func Reserve(n int) (*Ports, error) {
-	p := &Ports{}
+// Reserve takes n more TCP ports of 127.0.0.1, host:port each. Whoever is told of one listens
+// there as ever, Go's listeners do, while it is reserved.
+func (p *Ports) Reserve(n int) ([]string, error) {
+	var addrs []string
 	for range n {
 		addr, c, err := reserve()
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("reserve a port of 127.0.0.1: %w", err), p.Close())
+			return nil, fmt.Errorf("reserve a port of 127.0.0.1: %w", err)
 		}
-		p.addrs, p.held = append(p.addrs, addr), append(p.held, c)
+		addrs, p.held = append(addrs, addr), append(p.held, c)
 	}
-	return p, settle(p)
+	return addrs, settle(p)
 }
 
-// Addrs are the addresses, host:port, in an order that stays.
-func (p *Ports) Addrs() []string { return p.addrs }
-
-// Close gives them back. Who listens goes on.
+// Close gives all of them back. Who listens goes on.
 func (p *Ports) Close() error {
 	var errs []error
 	for _, c := range p.held {

@@ -18,11 +18,12 @@ func TestNobodyElseIsGivenIt(t *testing.T) {
 	t.Parallel()
 	given := 0
 	for range 5 {
-		p, err := loopback.Reserve(1)
+		var p loopback.Ports
+		addrs, err := p.Reserve(1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, text, err := net.SplitHostPort(p.Addrs()[0])
+		_, text, err := net.SplitHostPort(addrs[0])
 		if err != nil {
 			t.Fatal(err)
 		}

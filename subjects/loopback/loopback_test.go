@@ -10,7 +10,8 @@ import (
 // A server listens at a reserved address, ends, and listens there again.
 func TestReserved(t *testing.T) {
 	t.Parallel()
-	p, err := loopback.Reserve(3)
+	var p loopback.Ports
+	addrs, err := p.Reserve(3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +21,7 @@ func TestReserved(t *testing.T) {
 		}
 	}()
 	seen := map[string]bool{}
-	for _, addr := range p.Addrs() {
+	for _, addr := range addrs {
 		seen[addr] = true
 		for range 2 {
 			l, err := net.Listen("tcp", addr)
@@ -40,6 +41,6 @@ func TestReserved(t *testing.T) {
 		}
 	}
 	if len(seen) != 3 {
-		t.Errorf("addresses %v, want three that differ", p.Addrs())
+		t.Errorf("addresses %v, want three that differ", addrs)
 	}
 }

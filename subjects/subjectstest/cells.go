@@ -110,19 +110,26 @@ func urls(at []*net.TCPAddr) (out []*url.URL) {
 	return slices.Clip(out)
 }
 
-// reserve takes addresses on loopback for as long as the test runs.
-func reserve(tb testing.TB, n int) (out []*net.TCPAddr) {
+// Reserve takes n addresses on loopback, host:port, for as long as the test runs.
+func Reserve(tb testing.TB, n int) []string {
 	tb.Helper()
-	ports, err := loopback.Reserve(n)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	var ports loopback.Ports
 	tb.Cleanup(func() {
 		if err := ports.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	for _, addr := range ports.Addrs() {
+	addrs, err := ports.Reserve(n)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return addrs
+}
+
+// reserve is Reserve for the options of a server.
+func reserve(tb testing.TB, n int) (out []*net.TCPAddr) {
+	tb.Helper()
+	for _, addr := range Reserve(tb, n) {
 		at, err := net.ResolveTCPAddr("tcp", addr)
 		if err != nil {
 			tb.Fatal(err)

@@ -34,7 +34,7 @@ func (d *Deployment) withBuses(ctx context.Context, n int, do func(s *site, urls
 
 // startBuses starts one bus, or as many as are a cluster.
 func (s *site) startBuses(ctx context.Context, d *Deployment, dir string, n int) (urls []string, err error) {
-	cluster, err := s.reserve(n)
+	cluster, err := s.ports.Reserve(n)
 	if err != nil {
 		return nil, err
 	}

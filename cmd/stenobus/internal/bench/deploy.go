@@ -51,7 +51,7 @@ type site struct {
 	url       string // where clients connect
 	count     string // where a pipe's subscriber tells its count; empty: it is none
 	processes []process
-	held      []*loopback.Ports
+	ports     loopback.Ports
 }
 
 // startPath starts bus, dispatchers, workers and a gateway.
@@ -151,7 +151,7 @@ func (s *site) start(ctx context.Context, d *Deployment, role string, args ...st
 	args = append(args, "--log-level", "warn")
 	p := process{role: role}
 	if d.Profiles != "" {
-		at, err := s.reserve(1)
+		at, err := s.ports.Reserve(1)
 		if err != nil {
 			return nil, err
 		}
@@ -208,20 +208,7 @@ func (s *site) stop() error {
 			errs = append(errs, c.Stop())
 		}
 	}
-	for _, p := range s.held {
-		errs = append(errs, p.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// reserve takes n addresses until the site stops.
-func (s *site) reserve(n int) ([]string, error) {
-	p, err := loopback.Reserve(n)
-	if err != nil {
-		return nil, err
-	}
-	s.held = append(s.held, p)
-	return p.Addrs(), nil
+	return errors.Join(append(errs, s.ports.Close())...)
 }
 
 // webSocket is where clients of a gateway connect that is at an address of HTTP.

@@ -43,8 +43,8 @@ type fleet struct {
 	cfg   *Config
 	dir   string
 	links *links
-	nodes []string // host:port of the bus nodes themselves
-	held  []*loopback.Ports
+	nodes []string       // host:port of the bus nodes themselves
+	ports loopback.Ports // a process that was killed comes back to its own
 
 	bus, dispatchers, workers, gateways []*process
 }
@@ -75,7 +75,7 @@ func (f *fleet) startRoles(ctx context.Context) error {
 		{roleWorker, f.cfg.Workers, &f.workers, f.workerArgs},
 		{roleGateway, f.cfg.Gateways, &f.gateways, f.gatewayArgs},
 	} {
-		pages, err := f.reserve(role.n)
+		pages, err := f.ports.Reserve(role.n)
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (f *fleet) program(i int) string {
 }
 
 func (f *fleet) startBus(ctx context.Context) error {
-	at, err := f.reserve(3 * busNodes)
+	at, err := f.ports.Reserve(3 * busNodes)
 	if err != nil {
 		return err
 	}
@@ -164,16 +164,6 @@ func (f *fleet) startBus(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// reserve takes n addresses until stop: a process that was killed comes back to its own.
-func (f *fleet) reserve(n int) ([]string, error) {
-	p, err := loopback.Reserve(n)
-	if err != nil {
-		return nil, err
-	}
-	f.held = append(f.held, p)
-	return p.Addrs(), nil
 }
 
 // data is the directory of a node's streams.
@@ -284,7 +274,5 @@ func (f *fleet) stop() {
 		})
 	}
 	f.links.close()
-	for _, p := range f.held {
-		_ = p.Close() // nobody needs them any more
-	}
+	_ = f.ports.Close() // nobody needs them any more
 }
