@@ -102,7 +102,7 @@ func (s *sender) push(e entry) uint64 {
 // append would take new memory for every few dozen frames. Much too large memory is left.
 func (s *sender) makeRoom() {
 	have, need := len(s.memory), len(s.window)
-	if need > have*3/4 || have > spareRoom && need < have/4 {
+	if need >= have*3/4 || have > spareRoom && need < have/4 {
 		s.window = slices.Grow(s.window, 1)
 		s.memory = s.window[:cap(s.window)]
 		return

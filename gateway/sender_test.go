@@ -329,6 +329,25 @@ func TestEmptyWindowKeepsItsMemory(t *testing.T) {
 	}
 }
 
+// The beat of a session that has sent nothing for a while gives an empty window's memory back.
+func TestSilenceGivesMemoryBack(t *testing.T) {
+	t.Parallel()
+	s, now := still(t, Config{}), time.Now()
+	s.numbered, s.phase = true, streaming
+	s.snd.begin(nil, 1)
+	s.snd.push(frame(1, 0))
+	s.snd.next = s.snd.end
+	s.snd.ack(1)
+	s.snd.cover(map[uint32]uint64{1: 1})
+	s.sent = now
+	if s.beat(now); s.snd.memory == nil {
+		t.Error("who has just spoken has no memory")
+	}
+	if s.beat(now.Add(beatEvery)); s.snd.memory != nil {
+		t.Errorf("memory for %d entries in silence", len(s.snd.memory))
+	}
+}
+
 // A window that moves on takes no new memory, and after a long one its memory is given back.
 func TestWindowThatMovesTakesNoMemory(t *testing.T) {
 	s, round := rounds(10)
